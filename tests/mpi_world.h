@@ -1,0 +1,7 @@
+#pragma once
+
+#include "parallel/world.h"
+
+namespace sisa::tests {
+const parallel::World& world();  // of the running test program
+}
