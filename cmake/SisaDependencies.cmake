@@ -15,6 +15,11 @@ sisa_static_library(yaml yaml-cpp yaml-cpp/yaml.h)
 sisa_static_library(zstd zstd zstd.h)
 sisa_static_library(zlib z zlib.h)
 
+find_path(XXHASH_INCLUDE xxhash.h REQUIRED)  # header-only
+mark_as_advanced(XXHASH_INCLUDE)
+add_library(sisa_deps::xxhash INTERFACE IMPORTED)
+target_include_directories(sisa_deps::xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE})
+
 add_library(sisa_deps::hdf5 INTERFACE IMPORTED)
 target_include_directories(sisa_deps::hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
 target_link_libraries(sisa_deps::hdf5 INTERFACE ${HDF5_C_LIBRARIES})

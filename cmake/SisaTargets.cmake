@@ -7,16 +7,18 @@ if(CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_COMPILE_OPTIONS_PIE -fPIC)  # executables too, since they share the libraries' precompiled header
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
 function(sisa_settings target)
-  target_compile_features(${target} PRIVATE cxx_std_20)
+  target_compile_features(${target} PUBLIC cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF CUDA_STANDARD 17 CUDA_EXTENSIONS OFF)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   # fmt is the copy among LibTorch's headers, used header-only: a second one beside it would be a trap.
   target_compile_definitions(${target} PUBLIC FMT_HEADER_ONLY=1)
-  set(warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-unknown-pragmas)
+  # Designated initialisers leave members to their defaults on purpose.
+  set(warnings -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wnon-virtual-dtor -Wno-unknown-pragmas)
   if(SISA_WERROR)
     # GCC 12 reports these two falsely for inlined std::string code.
     list(APPEND warnings -Werror -Wno-restrict -Wno-stringop-overflow)

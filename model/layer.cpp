@@ -1,0 +1,48 @@
+#include "model/layer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/silu.h>
+
+#include "model/functional.h"
+#include "model/mixers/registry.h"
+
+namespace sisa::model {
+
+common::Parameter make_norm(const std::string& name, const std::string& bucket, int64_t size) {
+  common::Parameter norm{.name = name, .bucket = bucket, .group = common::Group::vector, .rows = size};
+  norm.blocks = {{name, {size}, 0, common::constant(1)}};
+  return norm;
+}
+
+Layer::Layer(const LayerContext& context)
+    : statistics_(context.statistics()), d_ff_(context.padded(context.config.d_ff)) {
+  const System& system = find_system(context.config.system);
+  const std::string& prefix = context.prefix;
+  mixer_ = system.make_mixer(context);
+  mixer_norm_ = make_norm(prefix + system.norm_name + ".weight", context.bucket, context.config.d_model);
+  if (d_ff_ == 0) return;
+  const int64_t d = context.config.d_model, logical = context.config.d_ff;
+  const auto initial = common::normal(0.02);
+  swiglu_norm_ = make_norm(prefix + "ffn_norm.weight", context.bucket, d);
+  gate_up_ = {.name = prefix + "ffn.gate_up", .bucket = context.bucket, .rows = 2 * d_ff_, .columns = d};
+  gate_up_.blocks = {{prefix + "ffn.w_gate.weight", {logical, d}, 0, initial},
+                     {prefix + "ffn.w_up.weight", {logical, d}, d_ff_, initial}};
+  down_ = {.name = prefix + "ffn.w_down", .bucket = context.bucket, .rows = d, .columns = d_ff_};
+  down_.blocks = {{prefix + "ffn.w_down.weight", {d, logical}, 0, initial}};
+}
+
+std::vector<common::Parameter*> Layer::parameters() {
+  std::vector<common::Parameter*> all = mixer_->parameters();
+  all.push_back(&mixer_norm_);
+  if (d_ff_ > 0) all.insert(all.end(), {&gate_up_, &down_, &swiglu_norm_});
+  return all;
+}
+
+at::Tensor Layer::forward(const at::Tensor& x) {
+  const at::Tensor y = x + mixer_->forward(rms_norm(x, mixer_norm_, block_norm_epsilon, statistics_));
+  if (d_ff_ == 0) return y;
+  const at::Tensor gate_up = linear(rms_norm(y, swiglu_norm_, block_norm_epsilon, statistics_), gate_up_);
+  return y + linear(at::silu(gate_up.narrow(-1, 0, d_ff_)) * gate_up.narrow(-1, d_ff_, d_ff_), down_);
+}
+
+}  // namespace sisa::model

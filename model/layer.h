@@ -1,0 +1,36 @@
+// One layer of the residual network.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "common/parameter.h"
+#include "model/mixers/mixer.h"
+
+namespace sisa::model {
+
+// x <- x + mixer(norm(x)); then, if d_ff > 0, x <- x + W_down(silu(W_gate n) * W_up n) with n = norm(x). Norm
+// epsilon 1e-6.
+class Layer {
+ public:
+  explicit Layer(const LayerContext& context);
+  std::vector<common::Parameter*> parameters();
+  at::Tensor forward(const at::Tensor& x);  // (B, T, d_model) -> the same
+
+ private:
+  at::ScalarType statistics_;
+  int64_t d_ff_;  // physical; 0: no SwiGLU
+  std::unique_ptr<Mixer> mixer_;
+  common::Parameter mixer_norm_, swiglu_norm_;
+  common::Parameter gate_up_;  // (2 d_ff, d_model): W_gate above W_up
+  common::Parameter down_;     // (d_model, d_ff)
+};
+
+// A norm's weight: (size), initially 1.
+common::Parameter make_norm(const std::string& name, const std::string& bucket, int64_t size);
+
+inline constexpr double block_norm_epsilon = 1e-6;
+
+}  // namespace sisa::model

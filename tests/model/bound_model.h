@@ -1,0 +1,53 @@
+// A model with memory behind its parameters, as the trainer has it, on one rank.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "model/language_model.h"
+#include "parallel/parameter_space.h"
+
+namespace sisa::tests {
+
+struct BoundModel {
+  BoundModel(const model::ModelConfig& config, common::Precision precision, int64_t pad_to = 8,
+             uint64_t seed = 1, const at::Device& device = at::kCPU)
+      : model(config, precision, pad_to), space(model.parameters(), {precision, device, true, false}, 0, 1) {
+    space.initialise(seed);
+  }
+  // The logical tensor of a named block; writing to it writes to the model.
+  at::Tensor value(const std::string& name) { return find(name, false); }
+  at::Tensor gradient(const std::string& name) { return find(name, true); }
+  std::vector<std::string> names() {
+    std::vector<std::string> all;
+    for (common::Parameter* p : model.parameters())
+      for (const common::Block& block : p->blocks) all.push_back(block.name);
+    return all;
+  }
+
+  model::LanguageModel model;
+  parallel::ParameterSpace space;
+
+ private:
+  at::Tensor find(const std::string& name, bool gradient) {
+    for (common::Parameter* p : model.parameters())
+      for (const common::Block& block : p->blocks)
+        if (block.name == name) return p->view(gradient ? p->gradient : p->value.detach(), block);
+    throw std::runtime_error("no parameter " + name);
+  }
+};
+
+// Largest difference relative to the largest value of `expected`; infinite for other shapes or NaN.
+inline double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+  if (actual.sizes() != expected.sizes()) return std::numeric_limits<double>::infinity();
+  const at::Tensor a = actual.detach().to(at::kCPU).to(at::kDouble),
+                   e = expected.detach().to(at::kCPU).to(at::kDouble);
+  const double difference = a.sub(e).abs().max().item<double>();
+  const double size = e.abs().max().item<double>();
+  return std::isfinite(difference) ? difference / std::max(size, 1e-300)
+                                   : std::numeric_limits<double>::infinity();
+}
+
+}  // namespace sisa::tests

@@ -1,0 +1,96 @@
+#include "tests/model/golden_file.h"
+
+#include <ATen/ops/empty.h>
+#include <hdf5.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+namespace sisa::tests {
+
+GoldenFile::GoldenFile(const std::filesystem::path& path)
+    : name_(path.stem().string()), file_(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)) {
+  if (file_ < 0) throw std::runtime_error("cannot open " + path.string());
+  const hid_t attribute = H5Aopen(file_, "config", H5P_DEFAULT), type = H5Aget_type(attribute);
+  char* text = nullptr;  // a string of variable length
+  H5Aread(attribute, type, &text);
+  config_ = text;
+  H5free_memory(text);
+  H5Tclose(type);
+  H5Aclose(attribute);
+}
+
+GoldenFile::~GoldenFile() {
+  H5Fclose(file_);
+}
+
+std::string GoldenFile::system() const {
+  return nlohmann::json::parse(config_).at("system");
+}
+
+model::ModelConfig GoldenFile::config() const {
+  const auto json = nlohmann::json::parse(config_);
+  model::ModelConfig c;
+  c.system = json.at("system");
+  c.vocab_size = json.at("vocab_size");
+  c.d_model = json.at("d_model");
+  c.num_layers = json.at("num_layers");
+  c.num_heads = json.at("num_heads");
+  c.d_ff = json.at("d_ff");
+  c.rope_base = json.at("rope_base");
+  c.d_state = json.value("d_state", c.d_state);
+  c.clamp = json.value("clamp", c.clamp);
+  c.alpha_bias = json.value("alpha_bias", c.alpha_bias);
+  c.offset = json.value("offset", c.offset);
+  if (c.offset == "none")
+    c.offset = "causal";  // the definition without an offset: total decay is at most 120 in these files
+  return c;
+}
+
+bool GoldenFile::has(const std::string& name) const {
+  return H5Lexists(file_, name.c_str(), H5P_DEFAULT) > 0;
+}
+
+at::Tensor GoldenFile::tensor(const std::string& name) const {
+  const hid_t dataset = H5Dopen2(file_, name.c_str(), H5P_DEFAULT);
+  if (dataset < 0) throw std::runtime_error("no dataset " + name + " in " + name_);
+  const hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
+  std::vector<hsize_t> extent(static_cast<size_t>(H5Sget_simple_extent_ndims(space)));
+  H5Sget_simple_extent_dims(space, extent.data(), nullptr);
+  const bool integer = H5Tget_class(type) == H5T_INTEGER;
+  const at::Tensor tensor =
+      at::empty(std::vector<int64_t>(extent.begin(), extent.end()), integer ? at::kLong : at::kDouble);
+  H5Dread(dataset, integer ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+          tensor.data_ptr());
+  H5Tclose(type);
+  H5Sclose(space);
+  H5Dclose(dataset);
+  return tensor;
+}
+
+std::vector<std::string> GoldenFile::names(const std::string& group) const {
+  std::vector<std::string> names;
+  const hid_t id = H5Gopen2(file_, group.c_str(), H5P_DEFAULT);
+  H5Literate(
+      id, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr,
+      [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+        static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+        return 0;
+      },
+      &names);
+  H5Gclose(id);
+  return names;
+}
+
+std::vector<std::filesystem::path> golden_files() {
+  const char* folder = std::getenv("SISA_GOLDEN_DIR");
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder ? folder : SISA_TEST_DATA "/golden"))
+    if (entry.path().extension() == ".h5") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace sisa::tests
