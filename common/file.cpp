@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
-#include <sstream>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
 
@@ -34,13 +36,22 @@ class Descriptor {
 }  // namespace
 
 std::string read_file(const fs::path& path) {
-  if (fs::is_directory(path)) throw Error("{} is a folder; a file was expected.", path.string());
+  std::error_code code;  // without it, a path that cannot be looked at throws a filesystem_error
+  if (fs::is_directory(path, code)) throw Error("{} is a folder; a file was expected.", path.string());
   std::ifstream in(path, std::ios::binary);
-  if (!in)
-    throw Error("Cannot read {}: {}.", path.string(), fs::exists(path) ? "no permission" : "no such file");
-  std::ostringstream content;
-  content << in.rdbuf();
-  return std::move(content).str();
+  if (!in) {
+    const bool exists = fs::exists(path, code);
+    throw Error("Cannot read {}: {}.", path.string(),
+                code     ? code.message()
+                : exists ? "no permission"
+                         : "no such file");
+  }
+  std::string content;
+  std::vector<char> part(1 << 16);
+  while (in.read(part.data(), static_cast<std::streamsize>(part.size())), in.gcount() > 0)
+    content.append(part.data(), static_cast<size_t>(in.gcount()));
+  if (in.bad()) throw SystemError::with_errno(fmt::format("cannot read {}", path.string()));
+  return content;
 }
 
 void sync_file(const fs::path& path) {
@@ -50,23 +61,24 @@ void sync_file(const fs::path& path) {
 
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = path.string() + fmt::format(".tmp-{}", ::getpid());
-  {
-    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-    for (size_t written = 0; written < content.size();) {
-      const ssize_t n = ::write(file.get(), content.data() + written, content.size() - written);
-      if (n < 0) {
-        if (errno == EINTR) continue;
-        const SystemError error = SystemError::with_errno(fmt::format("cannot write {}", temporary.string()));
-        ::unlink(temporary.c_str());
-        throw error;
+  try {
+    {
+      const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+      for (size_t written = 0; written < content.size();) {
+        const ssize_t n = ::write(file.get(), content.data() + written, content.size() - written);
+        if (n < 0 && errno != EINTR)
+          throw SystemError::with_errno(fmt::format("cannot write {}", temporary.string()));
+        if (n > 0) written += static_cast<size_t>(n);
       }
-      written += static_cast<size_t>(n);
+      if (::fsync(file.get()) != 0)
+        throw SystemError::with_errno(fmt::format("cannot sync {}", temporary.string()));
     }
-    if (::fsync(file.get()) != 0)
-      throw SystemError::with_errno(fmt::format("cannot sync {}", temporary.string()));
+    if (::rename(temporary.c_str(), path.c_str()) != 0)
+      throw SystemError::with_errno(fmt::format("cannot rename {} to {}", temporary.string(), path.string()));
+  } catch (const SystemError&) {
+    ::unlink(temporary.c_str());
+    throw;
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    throw SystemError::with_errno(fmt::format("cannot rename {} to {}", temporary.string(), path.string()));
   sync_file(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 

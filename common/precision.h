@@ -5,16 +5,19 @@
 
 namespace sisa::common {
 
-// bf16:      bf16 compute and matrices; fp32 vectors, master weights, gradients and moments. Default on GPUs.
-// bf16_pure: the published code's: everything bf16, also gradients and moments, without masters; lambda_raw
-// fp32. fp32:      all fp32; TF32 off. Default on the CPU. fp64:      all fp64, sums over ranks too. CPU, for
-// tests.
-enum class Precision { bf16, bf16_pure, fp32, fp64 };
+enum class Precision {
+  bf16,       // bf16 compute and matrices; fp32 vectors, masters, gradients and moments; default on GPUs
+  bf16_pure,  // the published code's: everything bf16, moments too, without masters; lambda_raw fp32
+  fp32,       // everything fp32, TF32 off; default on the CPU
+  fp64,       // everything fp64, sums over ranks too; CPU, for tests
+};
 
 // Decides a parameter's number type and its optimizer settings.
-// matrix: enters a matrix product, and the embedding. vector: norm weights, biases, other per-channel and
-// per-head values. lambda: SISA's lambda_raw: own learning rate, never decayed, fp32 even in bf16_pure.
-enum class Group { matrix, vector, lambda };
+enum class Group {
+  matrix,  // enters a matrix product; the embedding too
+  vector,  // norm weights, biases, other per-channel and per-head values
+  lambda,  // SISA's lambda_raw: own learning rate, never decayed, fp32 even in bf16_pure
+};
 
 inline bool is_bf16(Precision p) {
   return p == Precision::bf16 || p == Precision::bf16_pure;

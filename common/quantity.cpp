@@ -1,9 +1,13 @@
 #include "common/quantity.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "common/error.h"
 
@@ -38,6 +42,14 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
+// Whether the separator at `i` stands after a digit and before exactly three.
+bool separates_thousands(std::string_view text, size_t i) {
+  const auto digit = [&](size_t k) {
+    return k < text.size() && std::isdigit(static_cast<unsigned char>(text[k]));
+  };
+  return i > 0 && digit(i - 1) && digit(i + 1) && digit(i + 2) && digit(i + 3) && !digit(i + 4);
+}
+
 [[noreturn]] void refuse(std::string_view text) {
   throw Error(
       "'{}' is not a quantity. Write a number with a unit, such as '5B tokens', '500 steps', '30min' or "
@@ -57,37 +69,43 @@ Quantity parse_quantity(std::string_view text) {
                           (std::isdigit(static_cast<unsigned char>(trimmed[i + 1])) ||
                            trimmed[i + 1] == '-' || trimmed[i + 1] == '+');
     const bool sign = (c == '-' || c == '+') && (i == 0 || trimmed[i - 1] == 'e' || trimmed[i - 1] == 'E');
-    if (c == ',' || c == '_') continue;
+    if (c == ',' || c == '_') {
+      if (!separates_thousands(trimmed, i)) refuse(text);  // "1,5" may mean 1.5
+      continue;
+    }
     if (!std::isdigit(static_cast<unsigned char>(c)) && c != '.' && !exponent && !sign) break;
     digits += c;
   }
   char* end = nullptr;
   const double number = std::strtod(digits.c_str(), &end);
   if (digits.empty() || *end != '\0' || !std::isfinite(number)) refuse(text);
-  // "5B tokens" has a multiplier and a unit; "5B" and "5 tokens" one of them; "5Btokens" is read too.
-  Quantity quantity{number, Unit::none};
-  std::string_view rest = trim(trimmed.substr(i));
-  const auto apply = [&](std::string_view word) {
-    const auto found = suffixes().find(word);
-    if (found == suffixes().end()) return false;
-    if (quantity.unit != Unit::none) return false;
-    quantity.value *= found->second.factor;
-    quantity.unit = found->second.unit;
-    return true;
+  const auto of = [&](double factor, Unit unit) {
+    if (!std::isfinite(number * factor)) refuse(text);
+    return Quantity{number * factor, unit};
   };
-  if (apply(rest)) return quantity;
-  if (!rest.empty() && apply(rest.substr(0, 1)) && apply(trim(rest.substr(1)))) return quantity;
-  refuse(text);
+  const auto& known = suffixes();
+  // "5B tokens" has a multiplier and a unit; "5B" and "5 tokens" one of them; "5Btokens" is read too.
+  const std::string_view rest = trim(trimmed.substr(i));
+  if (const auto only = known.find(rest); only != known.end())
+    return of(only->second.factor, only->second.unit);
+  const auto multiplier = known.find(rest.substr(0, 1));
+  const auto unit = known.find(trim(rest.substr(std::min<size_t>(1, rest.size()))));
+  if (multiplier == known.end() || unit == known.end() || multiplier->second.factor < 1e3 ||
+      multiplier->second.unit != Unit::none || unit->second.unit == Unit::none)
+    refuse(text);
+  return of(multiplier->second.factor * unit->second.factor, unit->second.unit);
 }
 
 int64_t parse_count(std::string_view text, Unit unit) {
   const Quantity quantity = parse_quantity(text);
   if (quantity.unit != Unit::none && quantity.unit != unit)
-    throw Error("'{}' is a number of {}, but a number of {} was expected.", text, unit_name(quantity.unit),
-                unit_name(unit));
-  if (quantity.value < 0 || quantity.value != std::floor(quantity.value) || quantity.value > maximum_exact)
+    throw Error("'{}' is a number of {}, but a number {} was expected.", text, unit_name(quantity.unit),
+                unit == Unit::none ? "without a unit" : fmt::format("of {}", unit_name(unit)));
+  const double whole = std::round(quantity.value);
+  // 1.001k is 1000.9999999999999 in doubles, so a few units in the last place are forgiven.
+  if (whole < 0 || std::abs(quantity.value - whole) > whole * 0x1p-51 || whole > maximum_exact)
     throw Error("'{}' is not a whole number from 0 to 2^53.", text);
-  return static_cast<int64_t>(quantity.value);
+  return static_cast<int64_t>(whole);
 }
 
 std::string_view unit_name(Unit unit) {
@@ -117,7 +135,8 @@ std::string format_count(int64_t count) {
 
 std::string format_short(double count) {
   for (const auto& [factor, suffix] : {std::pair{1e12, "T"}, {1e9, "B"}, {1e6, "M"}, {1e3, "K"}})
-    if (std::abs(count) >= factor) return fmt::format("{:.3g}{}", count / factor, suffix);
+    if (std::abs(count) >= 0.9995 * factor)  // where three digits round up to it
+      return fmt::format("{:.3g}{}", count / factor, suffix);
   return fmt::format("{:.3g}", count);
 }
 
@@ -129,7 +148,7 @@ std::string format_bytes(double bytes) {
 }
 
 std::string format_duration(double seconds) {
-  if (seconds < 60) return fmt::format("{:.1f}s", seconds);
+  if (seconds < 59.95) return fmt::format("{:.1f}s", seconds);
   const auto whole = static_cast<int64_t>(std::llround(seconds));
   if (whole < 3600) return fmt::format("{}min {:02d}s", whole / 60, whole % 60);
   if (whole < 86400) return fmt::format("{}h {:02d}min", whole / 3600, whole % 3600 / 60);

@@ -15,9 +15,9 @@ struct Quantity {
   Unit unit = Unit::none;
 };
 
-// Reads a number with an optional multiplier (k, M, B = 10^3, 10^6, 10^9; KiB, MiB, GiB, TiB; kB, MB, GB, TB)
-// and an optional unit (tokens, steps, samples, s, min, h, d, bytes). `1,000` and `1_000` read as 1000; `2%`
-// as 0.02. Throws Error naming what was found and what is understood.
+// Reads a number with an optional multiplier (k or K, M, B, T = 10^3, 10^6, 10^9, 10^12) and an optional unit
+// (tokens, steps, samples, ms, s, min, h, d, bytes, KiB, MiB, GiB, TiB, kB, MB, GB, TB). `1,000` and `1_000`
+// read as 1000; `2%` as 0.02. Throws Error naming what was found and what is understood.
 Quantity parse_quantity(std::string_view text);
 
 // As above, for a quantity that must be a whole number >= 0 of `unit` (a bare number counts as that unit).

@@ -30,8 +30,9 @@ std::array<uint32_t, 4> RandomStream::draw(uint64_t index, uint32_t attempt) con
 std::array<double, 2> RandomStream::uniforms(uint64_t index) const {
   const auto r = draw(index, 0);
   const auto open = [](uint32_t high, uint32_t low) {
-    const uint64_t bits = (uint64_t{high} << 32 | low) >> 11;  // 53 bits
-    return (static_cast<double>(bits) + 0.5) * 0x1p-53;
+    const uint64_t bits =
+        (uint64_t{high} << 32 | low) >> 12;  // 52 bits: adding 1/2 to 53 could round up to 1
+    return (static_cast<double>(bits) + 0.5) * 0x1p-52;
   };
   return {open(r[0], r[1]), open(r[2], r[3])};
 }

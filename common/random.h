@@ -16,7 +16,7 @@ class RandomStream {
  public:
   // `stream`: for a named stream, hash64(name).
   RandomStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
-  // Two independent uniforms in the open interval (0, 1), 53 bits each.
+  // Two independent uniforms in the open interval (0, 1), 52 bits each.
   std::array<double, 2> uniforms(uint64_t index) const;
   uint64_t bits(uint64_t index) const;
   // Uniform on [0, bound), bound > 0, exactly (by Lemire's rejection; rejected draws come from further

@@ -28,6 +28,7 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
   size_t best_distance = std::max<size_t>(2, word.size() / 2) + 1;
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(word, candidate);
+    if (distance == std::max(word.size(), candidate.size())) continue;  // nothing in common
     if (distance < best_distance) best_distance = distance, best = candidate;
   }
   return best;
