@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <climits>
+#include <cstdint>
 #include <memory>
 
 #include "parallel/world.h"
@@ -17,8 +19,8 @@ namespace sisa::parallel {
 // result; the host does not wait. Between group_begin and group_end calls may be merged into one launch: no
 // result is to be read inside the group.
 //
-//   communicator.reduce_scatter(gradients, owned);   // owned: the rank-th of size() equal slices of
-//   `gradients` communicator.all_gather(owned_values, values);
+//   communicator.reduce_scatter(gradients, owned);  // owned: the rank-th of size() equal slices
+//   communicator.all_gather(owned_values, values);
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -38,10 +40,12 @@ class Communicator {
   virtual void group_end() {}
 };
 
-// CPU tensors over MPI.
-std::unique_ptr<Communicator> make_mpi_communicator(const World& world);
-// CUDA tensors over NCCL, one process a GPU. Throws Error if two ranks share a GPU (checked by host and PCI
-// id) or this build has no CUDA.
+// CPU tensors over MPI. max_count: elements that one MPI call moves at most, >= size(); larger tensors go in
+// parts.
+std::unique_ptr<Communicator> make_mpi_communicator(const World& world, int64_t max_count = INT_MAX);
+// CUDA tensors over NCCL, one process a GPU; `device` has an index. Throws Error, on every rank, if two ranks
+// share a GPU (checked by host and PCI id), if another NCCL than the one of this build is loaded or if this
+// build has no CUDA. Collective.
 std::unique_ptr<Communicator> make_nccl_communicator(const World& world, const at::Device& device);
 // The one that fits the device.
 std::unique_ptr<Communicator> make_communicator(const World& world, const at::Device& device);

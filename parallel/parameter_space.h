@@ -56,14 +56,18 @@ class ParameterSpace {
   struct Options {
     common::Precision precision = common::Precision::fp32;
     at::Device device = at::kCPU;
-    bool training = true;  // false: values only
-    bool sharded = true;   // each rank holds the state of its slice only; false: of everything (replicated)
+    bool training = true;  // false: values only, which require no grad
+    // Each rank holds the state of its slice only; false: of everything (replicated), as also without
+    // training.
+    bool sharded = true;
   };
 
   // Allocates zeros and binds value and gradient of each parameter. The parameters must outlive the space and
   // not move.
   ParameterSpace(std::vector<common::Parameter*> parameters, const Options& options, int rank,
                  int world_size);
+  ParameterSpace(const ParameterSpace&) = delete;  // pieces point into it
+  ParameterSpace& operator=(const ParameterSpace&) = delete;
 
   const Options& options() const { return options_; }
   const std::vector<common::Parameter*>& parameters() const { return parameters_; }
@@ -100,6 +104,11 @@ class ParameterSpace {
   Memory memory() const;
 
  private:
+  void allocate(Range& range) const;
+  bool has_own_masters(const Range& range) const;  // false where they share the memory of `values`
+  // The memory of `array` from the piece's first to its last element, padding between rows included.
+  at::Tensor cells(const Piece& piece, StateArray array) const;
+
   std::vector<common::Parameter*> parameters_;
   Options options_;
   int rank_, world_size_;

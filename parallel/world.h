@@ -8,7 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "common/error.h"
+
 namespace sisa::parallel {
+
+// What `World::together` throws: every rank throws the same, so the root alone may report it and all can
+// leave in order. Any other exception may be this rank's alone.
+class SharedError : public common::Error {
+ public:
+  using common::Error::Error;
+};
 
 // Owns MPI from construction to destruction (MPI_THREAD_FUNNELED: only the main thread calls MPI or NCCL). At
 // most one exists. One process started without mpirun is a world of one, not a special case. Every member but
@@ -37,8 +46,8 @@ class World {
   std::vector<std::string> all_gather(const std::string& text) const;
 
   // Runs `work`, which must call nothing collective, on every rank. If it throws on some, all ranks throw the
-  // same error: that of the lowest failing rank, with its name put before it unless every rank failed with
-  // the same text. So a mistake that only one rank can see ends the run everywhere, with one message and
+  // same SharedError: that of the lowest failing rank, with its name put before it unless every rank failed
+  // with the same text. So a mistake that only one rank can see ends the run everywhere, with one message and
   // without a hang.
   void together(const std::function<void()>& work) const;
 

@@ -1,0 +1,138 @@
+#include "parallel/world.h"
+
+#include <c10/util/Exception.h>  // TORCH_INTERNAL_ASSERT
+#include <mpi.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <exception>
+
+#include "common/error.h"
+#include "parallel/mpi_check.h"
+
+namespace sisa::parallel {
+namespace {
+
+std::string processor_name() {
+  char name[MPI_MAX_PROCESSOR_NAME];
+  int length = 0;
+  if (MPI_Get_processor_name(name, &length) != MPI_SUCCESS) return "unknown host";
+  return {name, static_cast<size_t>(length)};
+}
+
+MPI_Op operation(World::Reduction reduction) {
+  switch (reduction) {
+    case World::Reduction::sum:
+      return MPI_SUM;
+    case World::Reduction::max:
+      return MPI_MAX;
+    case World::Reduction::min:
+      return MPI_MIN;
+  }
+  TORCH_INTERNAL_ASSERT(false, "unknown reduction");
+}
+
+}  // namespace
+
+void check_mpi(int code, const char* expression) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0, rank = -1;
+  MPI_Error_string(code, text, &length);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  throw SystemError(fmt::format("The MPI call {} failed on rank {} ({}) with code {}: {}.", expression, rank,
+                                processor_name(), code, text));
+}
+
+World::World() {
+  int initialised = 0;
+  SISA_MPI_CHECK(MPI_Initialized(&initialised));
+  TORCH_INTERNAL_ASSERT(!initialised, "a process can have one World only");
+  int provided = MPI_THREAD_SINGLE;
+  SISA_MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
+  SISA_MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+  if (provided < MPI_THREAD_FUNNELED)
+    throw SystemError(
+        "This MPI library offers no thread support, but a program with threads needs MPI_THREAD_FUNNELED of "
+        "it; use an MPI that was built with threads.");
+
+  SISA_MPI_CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
+  SISA_MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &size_));
+  MPI_Comm local = MPI_COMM_NULL;
+  SISA_MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local));
+  SISA_MPI_CHECK(MPI_Comm_rank(local, &local_rank_));
+  SISA_MPI_CHECK(MPI_Comm_size(local, &local_size_));
+  SISA_MPI_CHECK(MPI_Comm_free(&local));
+  host_ = processor_name();
+}
+
+World::~World() {
+  // A destructor cannot report; MPI itself prints what goes wrong here.
+  MPI_Barrier(MPI_COMM_WORLD);
+  MPI_Finalize();
+}
+
+void World::barrier() const {
+  SISA_MPI_CHECK(MPI_Barrier(MPI_COMM_WORLD));
+}
+
+void World::all_reduce(std::span<int64_t> values, Reduction reduction) const {
+  SISA_MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T,
+                               operation(reduction), MPI_COMM_WORLD));
+}
+
+void World::all_reduce(std::span<double> values, Reduction reduction) const {
+  SISA_MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE,
+                               operation(reduction), MPI_COMM_WORLD));
+}
+
+void World::broadcast(std::string& text, int root) const {
+  uint64_t size = text.size();
+  SISA_MPI_CHECK(MPI_Bcast(&size, 1, MPI_UINT64_T, root, MPI_COMM_WORLD));
+  text.resize(size);
+  for (uint64_t begin = 0; begin < size; begin += INT_MAX) {
+    const int count = static_cast<int>(std::min<uint64_t>(size - begin, INT_MAX));
+    SISA_MPI_CHECK(MPI_Bcast(text.data() + begin, count, MPI_CHAR, root, MPI_COMM_WORLD));
+  }
+}
+
+std::vector<std::string> World::all_gather(const std::string& text) const {
+  std::vector<std::string> texts(static_cast<size_t>(size_));
+  texts[static_cast<size_t>(rank_)] = text;
+  for (int root = 0; root < size_; ++root) broadcast(texts[static_cast<size_t>(root)], root);
+  return texts;
+}
+
+void World::together(const std::function<void()>& work) const {
+  std::string own_text;
+  int64_t own_status = common::success;
+  try {
+    work();
+  } catch (const Error& error) {
+    own_text = error.what();
+    own_status = error.status();
+  } catch (const std::exception& error) {
+    own_text = error.what();
+    own_status = common::failure;
+  }
+
+  int64_t first = own_status == common::success ? size_ : rank_;  // the lowest rank that failed
+  all_reduce({&first, 1}, Reduction::min);
+  if (first == size_) return;
+
+  std::string text = own_text, name = fmt::format("Rank {} ({})", rank_, host_);
+  broadcast(text, static_cast<int>(first));
+  broadcast(name, static_cast<int>(first));
+  int64_t verdict[] = {own_text != text, rank_ == first ? own_status : 0};
+  all_reduce(verdict, Reduction::max);
+  const auto [differs, status] = verdict;
+  throw SharedError(differs ? name + ": " + text : text, static_cast<common::ExitStatus>(status));
+}
+
+void World::abort(int status) const {
+  MPI_Abort(MPI_COMM_WORLD, status);
+  std::_Exit(status);
+}
+
+}  // namespace sisa::parallel

@@ -1,0 +1,127 @@
+#include "parallel/world.h"
+
+#include <c10/util/Exception.h>
+#include <gmock/gmock.h>
+
+#include <stdexcept>
+
+#include "common/error.h"
+#include "tests/mpi_world.h"
+
+namespace sisa::tests {
+namespace {
+
+using parallel::World;
+using testing::HasSubstr;
+
+// What together() throws on this rank.
+struct Caught {
+  std::string text;
+  int status = 0;
+};
+Caught caught(const std::function<void()>& work) {
+  try {
+    world().together(work);
+  } catch (const Error& error) {
+    return {error.what(), error.status()};
+  }
+  return {};
+}
+
+TEST(World, KnowsItsPlace) {
+  EXPECT_GE(world().rank(), 0);
+  EXPECT_LT(world().rank(), world().size());
+  EXPECT_EQ(world().is_root(), world().rank() == 0);
+  EXPECT_EQ(world().local_size(), world().size()) << "the tests run on one host";
+  EXPECT_EQ(world().local_rank(), world().rank());
+  EXPECT_FALSE(world().host().empty());
+  world().barrier();
+}
+
+TEST(World, IsTheOnlyOne) {
+  EXPECT_THROW(World(), c10::Error);
+}
+
+TEST(World, ReducesNumbers) {
+  const int n = world().size(), r = world().rank();
+  int64_t whole[] = {r, -r, int64_t{1} << 60};
+  world().all_reduce(whole, World::Reduction::max);
+  EXPECT_THAT(whole, testing::ElementsAre(n - 1, 0, int64_t{1} << 60));
+  int64_t least = r + 5;
+  world().all_reduce({&least, 1}, World::Reduction::min);
+  EXPECT_EQ(least, 5);
+  double sums[] = {0.5, static_cast<double>(r)};
+  world().all_reduce(sums, World::Reduction::sum);
+  EXPECT_THAT(sums, testing::ElementsAre(0.5 * n, 0.5 * n * (n - 1)));
+}
+
+TEST(World, SpreadsTexts) {
+  const int last = world().size() - 1;
+  const std::string long_text = fmt::format("{:>100000}{}end", "start", '\0');
+  for (const int root : {0, last}) {
+    std::string text = world().rank() == root ? long_text : "other";
+    world().broadcast(text, root);
+    EXPECT_EQ(text, long_text);
+    text = world().rank() == root ? "" : "other";
+    world().broadcast(text, root);
+    EXPECT_EQ(text, "");
+  }
+  const auto texts = world().all_gather(std::string(static_cast<size_t>(world().rank()), 'r'));
+  ASSERT_EQ(texts.size(), static_cast<size_t>(world().size()));
+  for (size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(r, 'r'));
+}
+
+TEST(Together, DoesTheWorkOnce) {
+  int calls = 0;
+  EXPECT_EQ(caught([&] { ++calls; }).text, "");
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(Together, SharesTheErrorOfOneRank) {
+  const int last = world().size() - 1;
+  const Caught c = caught([&] {
+    if (world().rank() == last) throw Error("The disk is full.", common::try_again);
+  });
+  if (world().size() > 1)
+    EXPECT_EQ(c.text, fmt::format("Rank {} ({}): The disk is full.", last, world().host()));
+  else
+    EXPECT_EQ(c.text, "The disk is full.");
+  EXPECT_EQ(c.status, common::try_again);
+}
+
+TEST(Together, GivesAnErrorOfAllRanksOnce) {
+  const Caught c = caught([] { throw Error("No such file."); });
+  EXPECT_EQ(c.text, "No such file.");
+  EXPECT_EQ(c.status, common::users_mistake);
+}
+
+TEST(Together, PrefersTheLowestRank) {
+  if (world().size() == 1) GTEST_SKIP() << "needs two ranks";
+  const Caught c = caught([] {
+    if (world().rank() == 0) throw Error("Found 0 at rank 0.", common::users_mistake);
+    throw Error(fmt::format("Found {} there.", world().rank()), common::try_again);
+  });
+  EXPECT_EQ(c.text, fmt::format("Rank 0 ({}): Found 0 at rank 0.", world().host()));
+  EXPECT_EQ(c.status, common::users_mistake);
+}
+
+TEST(Together, TakesOtherExceptionsForFailures) {
+  const Caught c = caught([] { throw std::length_error("too long"); });
+  EXPECT_EQ(c.text, "too long");
+  EXPECT_EQ(c.status, common::failure);
+}
+
+TEST(World, ReportsWhatMpiRefuses) {
+  std::string text = "text";
+  try {
+    world().broadcast(text, 99);
+    FAIL() << "there is no rank 99";
+  } catch (const SystemError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("MPI_Bcast(&size"));
+    EXPECT_THAT(error.what(), HasSubstr(fmt::format("on rank {} ({})", world().rank(), world().host())));
+    EXPECT_THAT(error.what(), HasSubstr("MPI_ERR_ROOT"));
+  }
+}
+
+}  // namespace
+}  // namespace sisa::tests
