@@ -1,0 +1,219 @@
+#include "checkpoint/rank_file.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+
+#include "checkpoint/hdf5.h"
+#include "common/error.h"
+#include "common/hash.h"
+
+namespace sisa::checkpoint {
+namespace fs = std::filesystem;
+namespace {
+
+using parallel::StateArray;
+
+constexpr int64_t read_chunk = 4 << 20;  // bytes
+
+// Room for the file's own bookkeeping, about three times what HDF5 1.10 takes.
+int64_t metadata_bytes(const std::vector<Slice>& slices) {
+  int64_t bytes = 64 << 10;
+  for (const Slice& s : slices) bytes += 1024 + 4 * static_cast<int64_t>(s.piece.block->name.size());
+  return bytes;
+}
+
+c10::ScalarType type_of(const parallel::ParameterSpace& space, const Slice& slice) {
+  return common::state_type(space.options().precision, slice.piece.range->group);
+}
+
+std::span<std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()};
+}
+
+// Passes the bytes of a dataset through its checksum and, chunk by chunk, to `use(chunk, position)`.
+template <typename Use>
+void read_checked(const File& file, const Source& source, Use use) {
+  common::Hasher hasher;
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min(read_chunk, source.bytes())));
+  for (int64_t position = 0; position < source.bytes();) {
+    const auto chunk =
+        std::span(buffer).first(static_cast<size_t>(std::min(read_chunk, source.bytes() - position)));
+    file.read(chunk, source.offset + position);
+    hasher.update(chunk);
+    use(std::span<const std::byte>(chunk), position);
+    position += static_cast<int64_t>(chunk.size());
+  }
+  if (hasher.digest() != source.checksum)
+    throw SystemError(fmt::format("{} is damaged: {} has the checksum {}, and {} was written", file.path(),
+                                  source.describe(), common::hash_hex(hasher.digest()),
+                                  common::hash_hex(source.checksum)));
+}
+
+// Where the file's own description of a dataset differs from the index.
+void check_dataset(hid_t file, const Source& source) {
+  const hdf5::Id dataset = hdf5::open_dataset(file, source.dataset());
+  const auto expect = [&](bool right, const std::string& what) {
+    if (!right) throw SystemError(fmt::format("{} is not what the index says", what));
+  };
+  expect(hdf5::shape_of(dataset) == std::vector<int64_t>{source.end - source.begin}, "its length");
+  expect(hdf5::has_type(dataset, hdf5::stored_type(source.type)), "its number type");
+  expect(hdf5::read_integer(dataset, "begin") == source.begin, "its attribute `begin`");
+  expect(H5Dget_offset(dataset) == static_cast<haddr_t>(source.offset), "its place in the file");
+}
+
+}  // namespace
+
+std::vector<Slice> slices_to_save(const parallel::ParameterSpace& space, int rank, int world_size,
+                                  bool moments) {
+  std::vector<Slice> slices;
+  const auto pieces = space.pieces_to_save(rank, world_size);
+  for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2}) {
+    if (array != StateArray::weights && !moments) break;
+    for (const parallel::Piece& piece : pieces)
+      if (piece.begin < piece.end) slices.push_back({piece, array});
+  }
+  return slices;
+}
+
+int64_t rank_file_bytes(const parallel::ParameterSpace& space, const std::vector<Slice>& slices) {
+  int64_t bytes = metadata_bytes(slices);
+  for (const Slice& s : slices)
+    bytes += (s.piece.end - s.piece.begin) * static_cast<int64_t>(c10::elementSize(type_of(space, s)));
+  return bytes;
+}
+
+Fetch fetch_from(const parallel::ParameterSpace& space) {
+  return [&space](const Slice& slice) { return space.read(slice.piece, slice.array); };
+}
+
+std::vector<Source> write_rank_file(const fs::path& folder, int rank, const parallel::ParameterSpace& space,
+                                    const std::vector<Slice>& slices, const Fetch& fetch, const Disk& disk) {
+  const int64_t metadata = metadata_bytes(slices);
+  hdf5::MemoryFile frame(metadata);
+  std::vector<Source> sources;
+  {
+    // The space is set aside at once, so that the place is known, and never filled by HDF5.
+    const hdf5::Id layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "Cannot prepare a dataset");
+    hdf5::check(H5Pset_layout(layout, H5D_CONTIGUOUS), "Cannot prepare a dataset");
+    hdf5::check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), "Cannot prepare a dataset");
+    hdf5::check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), "Cannot prepare a dataset");
+    for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2})
+      hdf5::create_group(frame.id(), std::string(group_name(array)));
+    for (const Slice& slice : slices) {
+      Source source{.file = rank_file_name(rank),
+                    .array = slice.array,
+                    .name = slice.piece.block->name,
+                    .begin = slice.piece.begin,
+                    .end = slice.piece.end,
+                    .type = type_of(space, slice)};
+      const hdf5::Id dataset = hdf5::create_dataset(
+          frame.id(), source.dataset(), hdf5::stored_type(source.type), {source.end - source.begin}, layout);
+      hdf5::write_attribute(dataset, "begin", source.begin);
+      const haddr_t offset = H5Dget_offset(dataset);
+      TORCH_INTERNAL_ASSERT(offset != HADDR_UNDEF, "HDF5 set no space aside for ", source.dataset());
+      source.offset = static_cast<int64_t>(offset);
+      sources.push_back(std::move(source));
+    }
+  }
+  frame.close();
+  const auto image = std::as_const(frame).image();
+  TORCH_INTERNAL_ASSERT(sources.empty() || static_cast<int64_t>(image.size()) <= sources.front().offset,
+                        "the metadata of a rank's file outgrew its ", metadata, " bytes");
+
+  File file(folder / rank_file_name(rank), O_WRONLY | O_CREAT | O_EXCL);
+  file.write(image, 0, disk);
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const at::Tensor elements = fetch(slices[i]);
+    TORCH_INTERNAL_ASSERT(elements.is_contiguous() && elements.is_cpu() &&
+                          elements.scalar_type() == sources[i].type &&
+                          elements.numel() == sources[i].end - sources[i].begin);
+    const std::span<const std::byte> bytes = bytes_of(elements);
+    sources[i].checksum = common::hash64(bytes);
+    file.write(bytes, sources[i].offset, disk);
+  }
+  file.finish(frame.size(), disk);
+  return sources;
+}
+
+Reader::Reader(fs::path folder, const Contents& contents) : folder_(std::move(folder)) {
+  for (const Source& s : contents.sources) sources_[{s.array, s.name}].push_back(&s);
+  for (auto& [key, list] : sources_)
+    std::sort(list.begin(), list.end(), [](const Source* a, const Source* b) { return a->begin < b->begin; });
+}
+
+at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin, int64_t end) const {
+  const auto found = sources_.find({array, name});
+  const std::string what = fmt::format("{} holds no {}/{}", folder_.string(), group_name(array), name);
+  if (found == sources_.end()) throw SystemError(what);
+  const at::Tensor elements = at::empty({end - begin}, found->second.front()->type);
+  const auto size = static_cast<int64_t>(elements.element_size());
+  const std::span<std::byte> out = bytes_of(elements);
+  int64_t filled = begin;  // elements before this one are there
+  for (const Source* source : found->second) {
+    if (source->end <= begin || source->begin >= end) continue;
+    if (source->begin > filled || source->type != elements.scalar_type()) break;
+    read_checked(File(folder_ / source->file, O_RDONLY), *source,
+                 [&](std::span<const std::byte> chunk, int64_t position) {
+                   // The overlap of this chunk and `out`, in bytes from the array's first.
+                   const int64_t first = source->begin * size + position;
+                   const int64_t from = std::max(first, begin * size);
+                   const int64_t to = std::min(first + static_cast<int64_t>(chunk.size()), end * size);
+                   if (from < to)
+                     std::copy_n(chunk.begin() + (from - first), to - from,
+                                 out.begin() + (from - begin * size));
+                 });
+    filled = source->end;
+  }
+  if (filled < end) throw SystemError(fmt::format("{} after element {} in its type", what, filled));
+  return elements;
+}
+
+void read_into(const Reader& reader, parallel::ParameterSpace& space, bool moments) {
+  for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2}) {
+    if (array != StateArray::weights && !moments) break;
+    for (const parallel::Piece& piece : space.owned_pieces()) {
+      const auto type = common::state_type(space.options().precision, piece.range->group);
+      space.write(piece, array, reader.read(array, piece.block->name, piece.begin, piece.end).to(type));
+    }
+  }
+}
+
+std::vector<std::string> damage_of_rank_file(const fs::path& folder, const std::string& file_name,
+                                             const Contents& contents) {
+  std::vector<std::string> damage;
+  const fs::path path = folder / file_name;
+  std::vector<const Source*> sources;
+  for (const Source& s : contents.sources)
+    if (s.file == file_name) sources.push_back(&s);
+  if (!fs::exists(path)) {
+    damage.push_back(fmt::format("{} is missing", path.string()));
+    if (!sources.empty())
+      damage.back() +=
+          fmt::format("; it held {} and {} more", sources.front()->describe(), sources.size() - 1);
+    return damage;
+  }
+  try {
+    const File file(path, O_RDONLY);
+    for (const Source* source : sources) try {
+        read_checked(file, *source, [](std::span<const std::byte>, int64_t) {});
+      } catch (const SystemError& error) {
+        damage.push_back(fmt::format("{}: {}", source->describe(), error.what()));
+      }
+    const hdf5::Id opened = hdf5::open_file(path);
+    for (const Source* source : sources) try {
+        check_dataset(opened, *source);
+      } catch (const SystemError& error) {
+        damage.push_back(fmt::format("{} of {}: {}", source->describe(), path.string(), error.what()));
+      }
+  } catch (const SystemError& error) {
+    damage.push_back(error.what());
+  }
+  return damage;
+}
+
+}  // namespace sisa::checkpoint

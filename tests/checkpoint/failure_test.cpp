@@ -1,0 +1,301 @@
+// Damaged checkpoints, failing disks: found, named, survived.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <hdf5.h>
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <limits>
+#include <span>
+
+#include "checkpoint/master_file.h"
+#include "checkpoint/store.h"
+#include "common/file.h"
+#include "common/hash.h"
+#include "tests/checkpoint/run_folder.h"
+
+namespace sisa::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::Disk;
+using checkpoint::Entry;
+using checkpoint::Source;
+using checkpoint::Store;
+using common::Precision;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+class Damage : public RunFolder {
+ protected:
+  Damage() {
+    save(1);
+    save(2);
+  }
+  fs::path newest() const { return folder / "step-2"; }
+  Source some_source(size_t i) const { return checkpoint::read_master(newest()).sources.at(i); }
+
+  // verify() of the newest finds `what`, and the run falls back to the one before, saying so.
+  void expect_found(const testing::Matcher<std::string>& what) {
+    EXPECT_THAT(store.verify(store.find(2)), testing::Contains(what));
+    std::vector<std::string> skipped;
+    const auto entry = store.latest_sound(&skipped);
+    ASSERT_TRUE(entry.has_value());
+    EXPECT_EQ(entry->step, 1);
+    ASSERT_EQ(skipped.size(), 1u);
+    EXPECT_THAT(skipped[0], AllOf(HasSubstr("step-2 is damaged: "), HasSubstr(newest().string())));
+    ToyModel loaded = toy();
+    store.load(*entry, loaded.space, *communicator);
+    loaded.expect_filled(Precision::fp32);
+  }
+
+  Store store{folder, world()};
+};
+
+TEST_F(Damage, NoneIsFoundWhereThereIsNone) {
+  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
+  std::vector<std::string> skipped;
+  EXPECT_EQ(store.latest_sound(&skipped)->step, 2);
+  EXPECT_THAT(skipped, IsEmpty());
+}
+
+TEST_F(Damage, AFlippedBitIsFoundInEveryDatasetByName) {
+  for (size_t i = 0; i < 3; ++i) {
+    const auto contents = checkpoint::read_master(newest());
+    const Source source = contents.sources[i * (contents.sources.size() - 1) / 2];
+    const int64_t byte = source.offset + source.bytes() - 1;
+    on_root([&] { flip_bit(newest() / source.file, byte); });
+    expect_found(AllOf(HasSubstr(source.describe()), HasSubstr("checksum")));
+    ToyModel loaded = toy();
+    EXPECT_THAT(error_of([&] { store.load(store.find(2), loaded.space, *communicator); }),
+                HasSubstr(source.name));
+    on_root([&] { flip_bit(newest() / source.file, byte); });
+  }
+}
+
+TEST_F(Damage, ATruncatedFileIsFound) {
+  const Source last = checkpoint::read_master(newest()).sources.back();
+  on_root(
+      [&] { fs::resize_file(newest() / last.file, static_cast<uintmax_t>(last.offset + last.bytes() - 1)); });
+  EXPECT_FALSE(store.find(2).complete());
+  EXPECT_EQ(store.latest()->step, 1);
+  expect_found(AllOf(HasSubstr(last.name), HasSubstr("1 bytes too early")));
+}
+
+TEST_F(Damage, AMissingFileIsFound) {
+  const Source source = some_source(0);
+  on_root([&] { fs::remove(newest() / source.file); });
+  EXPECT_FALSE(store.find(2).complete());
+  expect_found(AllOf(HasSubstr(source.file + " is missing"), HasSubstr(source.name)));
+}
+
+TEST_F(Damage, AMissingMasterMeansNoCheckpoint) {
+  on_root([&] { fs::remove(newest() / "master.h5"); });
+  EXPECT_EQ(store.latest()->step, 1);
+  expect_found(HasSubstr("is not a whole checkpoint"));
+}
+
+TEST_F(Damage, AnyFlippedBitOfTheMasterIsFound) {
+  const auto size = static_cast<int64_t>(fs::file_size(newest() / "master.h5"));
+  for (const int64_t byte : {int64_t{3}, int64_t{75}, int64_t{512}, size / 4, size - 1}) {
+    on_root([&] { flip_bit(newest() / "master.h5", byte); });
+    expect_found(HasSubstr("master.h5 is damaged"));
+    on_root([&] { flip_bit(newest() / "master.h5", byte); });
+  }
+  on_root([&] { fs::resize_file(newest() / "master.h5", 100); });
+  expect_found(HasSubstr("master.h5 is damaged"));
+}
+
+// The bytes are all there, but HDF5's own way to them is not: a reader of the master would see NaN.
+TEST_F(Damage, ADatasetThatTheMasterCannotReachIsFound) {
+  const Source source = some_source(1);
+  on_root([&] {
+    const hid_t file = H5Fopen((newest() / source.file).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    ASSERT_GE(file, 0);
+    EXPECT_GE(H5Lmove(file, source.dataset().c_str(), file, "/elsewhere", H5P_DEFAULT, H5P_DEFAULT), 0);
+    H5Fclose(file);
+  });
+  expect_found(AllOf(HasSubstr(source.describe()), HasSubstr("Cannot open the dataset " + source.dataset())));
+}
+
+// Rewrites the master with `change` made to it by HDF5, its checksum right again.
+void forge_master(const fs::path& path, const std::function<void(hid_t)>& change) {
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  ASSERT_GE(file, 0);
+  change(file);
+  H5Fclose(file);
+  std::string bytes = common::read_file(path);
+  const std::string hash = common::hash_hex(common::hash64(std::string_view(bytes).substr(512)));
+  bytes.replace(bytes.find('\n') - hash.size(), hash.size(), hash);
+  common::write_file_atomically(path, bytes);
+}
+
+TEST_F(Damage, AVirtualDatasetThatIsNotAsTheIndexSaysIsFound) {
+  on_root([&] {
+    forge_master(newest() / "master.h5", [](hid_t file) {
+      EXPECT_GE(H5Lmove(file, "/parameters/layers.0.W_K.weight", file, "/parameters/layers.0.W_Q.weight.old",
+                        H5P_DEFAULT, H5P_DEFAULT),
+                0);
+      EXPECT_GE(H5Lcreate_hard(file, "/moment1/layers.0.W_K.weight", file, "/parameters/layers.0.W_K.weight",
+                               H5P_DEFAULT, H5P_DEFAULT),
+                0);
+    });
+  });
+  expect_found(AllOf(HasSubstr("/parameters/layers.0.W_K.weight"), HasSubstr("does not show the slices")));
+}
+
+TEST_F(Damage, AFormatOfTheFutureIsRefused) {
+  on_root([&] {
+    forge_master(newest() / "master.h5", [](hid_t file) {
+      const hid_t attribute = H5Aopen(file, "format_version", H5P_DEFAULT);
+      const int64_t version = checkpoint::format_version + 1;
+      EXPECT_GE(H5Awrite(attribute, H5T_NATIVE_INT64, &version), 0);
+      H5Aclose(attribute);
+    });
+  });
+  ToyModel loaded = toy();
+  EXPECT_THAT(
+      error_of([&] { store.load(store.find(2), loaded.space, *communicator); }),
+      HasSubstr(
+          "has format 2, and this program reads formats up to 1. Use the version of sisa that wrote it"));
+}
+
+TEST_F(Damage, NoSoundCheckpointAtAllIsSaid) {
+  on_root([&] {
+    for (const int64_t step : {1, 2}) flip_bit(folder / fmt::format("step-{}", step) / "master.h5", 700);
+  });
+  std::vector<std::string> skipped;
+  EXPECT_FALSE(store.latest_sound(&skipped).has_value());
+  EXPECT_EQ(skipped.size(), 2u);
+}
+
+class FailingDisk : public RunFolder {
+ protected:
+  FailingDisk() { save(1); }
+
+  // A save on `disk` fails with `what` on every rank and leaves the folder as it was.
+  void expect_failed_save(const Disk& disk, const testing::Matcher<std::string>& what) {
+    Store store(folder, world(), disk);
+    ToyModel model = toy();
+    model.fill();
+    const std::string text = error_of([&] { store.save(state(2), model.space, {.keep_last = 1}); });
+    EXPECT_THAT(text, AllOf(HasSubstr("The checkpoint of step 2 was not saved."), what,
+                            HasSubstr("Earlier checkpoints in " + folder.string() + " are as they were.")));
+    on_root([&] {
+      EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2) << "step-1 and latest";
+      EXPECT_EQ(common::read_file(folder / "latest"), "step-1\n");
+    });
+    EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
+  }
+
+  // Fails with `code` from the `calls`-th write of the last rank on.
+  static Disk failing(int calls, int code) {
+    Disk disk;
+    if (world().rank() == world().size() - 1)
+      disk.write = [calls, code](int file, const void* data, size_t size, off_t offset) mutable -> ssize_t {
+        if (--calls > 0) return ::pwrite(file, data, size, offset);
+        errno = code;
+        return -1;
+      };
+    return disk;
+  }
+};
+
+TEST_F(FailingDisk, AFullDiskOnOneRankEndsTheSaveOnAll) {
+  for (const int call : {1, 2, 5})
+    expect_failed_save(
+        failing(call, ENOSPC),
+        AllOf(HasSubstr("Cannot write"), HasSubstr(fmt::format("rank-{:05}.h5", world().size() - 1)),
+              HasSubstr("No space left on device")));
+}
+
+TEST_F(FailingDisk, AnInputOutputErrorIsNamed) {
+  expect_failed_save(failing(3, EIO), HasSubstr("Input/output error"));
+}
+
+TEST_F(FailingDisk, AFailingMasterLeavesNothing) {
+  Disk disk;
+  if (world().is_root())
+    disk.write = [](int file, const void* data, size_t size, off_t offset) -> ssize_t {
+      if (!fs::read_symlink(fmt::format("/proc/self/fd/{}", file)).string().ends_with("master.h5"))
+        return ::pwrite(file, data, size, offset);
+      errno = ENOSPC;
+      return -1;
+    };
+  expect_failed_save(disk, AllOf(HasSubstr("master.h5"), HasSubstr("No space left on device")));
+}
+
+TEST_F(FailingDisk, AFailingSyncIsAFailedSave) {
+  Disk disk;
+  disk.sync = [](int) {
+    errno = EIO;
+    return -1;
+  };
+  expect_failed_save(disk, HasSubstr("Cannot force to the disk"));
+}
+
+TEST_F(FailingDisk, AWriteThatTakesNothingIsAnErrorAndNotALoop) {
+  Disk disk;
+  disk.write = [](int, const void*, size_t, off_t) -> ssize_t { return 0; };
+  expect_failed_save(disk, HasSubstr("the file system takes no more"));
+}
+
+TEST_F(FailingDisk, ShortAndInterruptedWritesAreContinued) {
+  Disk disk;
+  disk.write = [interrupted = false](int file, const void* data, size_t size,
+                                     off_t offset) mutable -> ssize_t {
+    interrupted = !interrupted;
+    if (!interrupted) return ::pwrite(file, data, std::min<size_t>(size, 1000), offset);
+    errno = EINTR;
+    return -1;
+  };
+  Store store(folder, world(), disk);
+  store.save(state(2), toy().fill().space);
+  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
+}
+
+TEST_F(FailingDisk, TooLittleSpaceIsToldBeforeAnythingIsWritten) {
+  Disk disk;
+  disk.available = [](const fs::path&) { return uintmax_t{1000}; };
+  disk.write = [](int, const void*, size_t, off_t) -> ssize_t {
+    ADD_FAILURE() << "written";
+    return -1;
+  };
+  expect_failed_save(disk, AllOf(HasSubstr("It needs "), HasSubstr(" has 1000 bytes left")));
+}
+
+TEST_F(FailingDisk, AFolderThatCannotBeMadeIsTold) {
+  on_root([&] { common::write_file_atomically(run / "file", "in the way"); });
+  Store store(run / "file" / "checkpoints", world());
+  ToyModel model = toy();
+  EXPECT_THAT(
+      error_of([&] { store.save(state(2), model.space); }),
+      AllOf(HasSubstr("The checkpoint of step 2 was not saved."), HasSubstr("Cannot create the folder")));
+}
+
+// Not injected but real: a file system of 200 kB, where the user may mount one.
+TEST_F(FailingDisk, ARealFullFileSystemEndsTheSaveOnAll) {
+  const fs::path small = run / "small";
+  int64_t mounted = 1;
+  if (world().is_root()) {
+    fs::create_directories(small);
+    mounted = ::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=200k") == 0;
+  }
+  world().all_reduce({&mounted, 1}, parallel::World::Reduction::min);
+  if (!mounted) GTEST_SKIP() << "needs the right to mount a file system";
+  Disk disk;
+  disk.available = [](const fs::path&) { return std::numeric_limits<uintmax_t>::max(); };
+  Store store(small / "checkpoints", world(), disk);
+  ToyModel model = toy({.d_model = 3000});
+  EXPECT_THAT(error_of([&] { store.save(state(2), model.space); }), HasSubstr("No space left on device"));
+  on_root([&] {
+    EXPECT_TRUE(fs::is_empty(small / "checkpoints"));
+    EXPECT_EQ(::umount2(small.c_str(), MNT_DETACH), 0);
+  });
+}
+
+}  // namespace
+}  // namespace sisa::tests
