@@ -1,0 +1,43 @@
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "common/quantity.h"
+#include "data/bigram.h"
+#include "launcher/commands.h"
+#include "launcher/held_out.h"
+#include "launcher/run_folder.h"
+#include "launcher/sources.h"
+
+namespace sisa::launcher {
+
+int run_evaluate(const EvaluateArguments& arguments, const parallel::World& world) {
+  RunReference run;
+  world.together([&] { run = parse_run_reference(arguments.run); });
+  const TrainedModel trained(run, world);
+  const Reporter reporter(world.is_root(), "");
+  const Sources sources(trained.recipe, run.folder, reporter, world);
+  const HeldOutResult result =
+      evaluate_held_out(trained.recipe, *trained.model, sources.held_out(), trained.device, world);
+  world.together([&] {
+    if (result.tokens == 0)
+      throw Error(
+          "The run {} has no held-out text of at least one sequence ({} tokens). Prepare its data with a "
+          "larger --validation share.",
+          run.folder.path.string(), trained.recipe.data.sequence_length);
+  });
+  Rows rows = {{"held-out loss", fmt::format("{:.4f} nats a token", result.nats_per_token)},
+               {"", ""},
+               {"in nats a byte", fmt::format("{:.4f}", result.nats_per_byte)},
+               {"tokens scored", common::format_count(result.tokens)},
+               {"time", common::format_duration(result.seconds)}};
+  if (world.is_root() && trained.recipe.model.vocab_size <= data::largest_bigram_vocabulary) {
+    const double bigram = sources.bigram_loss(result.windows);
+    rows.insert(rows.begin() + 1,
+                {"bigram model", fmt::format("{:.4f} nats a token, on the same tokens", bigram)});
+  }
+  reporter.say(boxed_table(
+      fmt::format("{} at step {}", run.folder.path.string(), common::format_count(trained.step)), rows));
+  return common::success;
+}
+
+}  // namespace sisa::launcher

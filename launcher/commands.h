@@ -1,0 +1,94 @@
+// The program's commands: what each is told and where it runs.
+//
+// All `run_…` are collective and return the exit status. They throw parallel::SharedError for a mistake that
+// every rank reports alike (what may fail goes through World::together); anything else ends the run by
+// MPI_Abort.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/quantity.h"
+#include "model/generate.h"
+#include "parallel/world.h"
+
+namespace sisa::launcher {
+
+struct TrainArguments {
+  std::filesystem::path recipe;
+  std::vector<std::string> overrides;          // "section.key=value"
+  std::filesystem::path output;                // "": the recipe's run.output
+  std::string resume = "auto";                 // auto, never or a step's number
+  std::optional<common::Quantity> stop_after;  // steps, tokens or seconds
+};
+
+struct EvaluateArguments {
+  std::string run;  // RUN or RUN@STEP
+};
+
+struct GenerateArguments {
+  std::string run;                    // RUN or RUN@STEP
+  std::optional<std::string> prompt;  // one of the two is given
+  std::optional<std::filesystem::path> prompt_file;
+  model::GenerateOptions options;  // ranges not yet checked; context_length is the run's
+};
+
+struct PlanArguments {
+  std::filesystem::path recipe;
+  std::vector<std::string> overrides;
+  int64_t ranks = 0;  // 0: as many as run this command
+  bool print_recipe = false;
+};
+
+struct DoctorArguments {};
+
+struct DataPrepareArguments {
+  std::vector<std::string> inputs;  // files; "-": standard input
+  std::string tokenizer;            // a file, or "bytes"
+  std::filesystem::path output;
+  double validation = 0.01;  // share of documents held out, 0 to 0.5
+  bool skip_errors = false;  // pass over documents that cannot be read
+};
+struct DataEncodeArguments {
+  std::string tokenizer;
+};
+struct DataDecodeArguments {
+  std::string tokenizer;
+};
+struct DataInspectArguments {
+  std::filesystem::path folder;
+};
+
+struct CheckpointListArguments {
+  std::string run;
+};
+struct CheckpointVerifyArguments {
+  std::string run;  // RUN: its newest checkpoint; RUN@STEP
+};
+struct CheckpointInspectArguments {
+  std::string run;
+};
+
+using Command =
+    std::variant<TrainArguments, EvaluateArguments, GenerateArguments, PlanArguments, DoctorArguments,
+                 DataPrepareArguments, DataEncodeArguments, DataDecodeArguments, DataInspectArguments,
+                 CheckpointListArguments, CheckpointVerifyArguments, CheckpointInspectArguments>;
+
+int run_train(const TrainArguments& arguments, const parallel::World& world);
+int run_evaluate(const EvaluateArguments& arguments, const parallel::World& world);
+int run_generate(const GenerateArguments& arguments, const parallel::World& world);
+int run_plan(const PlanArguments& arguments, const parallel::World& world);
+int run_doctor(const DoctorArguments& arguments, const parallel::World& world);
+int run_data_prepare(const DataPrepareArguments& arguments, const parallel::World& world);
+int run_data_encode(const DataEncodeArguments& arguments, const parallel::World& world);
+int run_data_decode(const DataDecodeArguments& arguments, const parallel::World& world);
+int run_data_inspect(const DataInspectArguments& arguments, const parallel::World& world);
+int run_checkpoint_list(const CheckpointListArguments& arguments, const parallel::World& world);
+int run_checkpoint_verify(const CheckpointVerifyArguments& arguments, const parallel::World& world);
+int run_checkpoint_inspect(const CheckpointInspectArguments& arguments, const parallel::World& world);
+
+}  // namespace sisa::launcher

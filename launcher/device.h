@@ -1,0 +1,27 @@
+// The device that this process computes on.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/precision.h"
+#include "parallel/world.h"
+
+namespace sisa::launcher {
+
+// Chooses this rank's device (`cpu`; or `cuda`: the local rank modulo the GPUs that it sees, so that one GPU
+// per process works with and without a per-process CUDA_VISIBLE_DEVICES), makes it current and fixes what
+// numerics depend on: `threads` per rank (0: cores of the host / ranks on it, at least 1), TF32 and
+// reduced-precision GEMM reductions off. Throws Error where there is no such device.
+at::Device open_device(const std::string& device, int64_t threads, const parallel::World& world);
+
+// "NVIDIA H100 80GB HBM3", or "CPU, 2 threads".
+std::string device_name(const at::Device& device);
+
+// Dense peak in FLOP/s for the precision's matrix products; absent for devices not in the table.
+std::optional<double> peak_flops(const std::string& device_name, common::Precision precision);
+
+}  // namespace sisa::launcher

@@ -1,0 +1,81 @@
+#include "launcher/plan.h"
+
+#include <fmt/format.h>
+
+#include "common/quantity.h"
+#include "launcher/recipe_keys.h"
+#include "model/language_model.h"
+
+namespace sisa::launcher {
+
+using common::format_bytes;
+using common::format_count;
+
+int64_t padding(const Recipe& recipe) {
+  constexpr int64_t for_tensor_cores = 64, for_vector_units = 8;
+  return recipe.run.device == "cuda" ? for_tensor_cores : for_vector_units;
+}
+
+double flops_per_token(const Recipe& recipe, int64_t num_parameters) {
+  const auto attention = 12.0 * static_cast<double>(recipe.model.num_layers * recipe.model.d_model) *
+                         static_cast<double>(recipe.data.sequence_length);
+  return 6.0 * static_cast<double>(num_parameters) + attention;
+}
+
+Plan make_plan(const Recipe& recipe, int64_t ranks) {
+  check_ranks(recipe, ranks);
+  model::LanguageModel model(recipe.model, recipe.run.precision, padding(recipe));
+  // Tensors on the meta device have sizes and no memory; slices are padded to be equal on all ranks.
+  const parallel::ParameterSpace space(model.parameters(),
+                                       {.precision = recipe.run.precision,
+                                        .device = at::kMeta,
+                                        .training = true,
+                                        .sharded = recipe.optimizer.sharded},
+                                       0, static_cast<int>(ranks));
+  return {.num_parameters = space.num_parameters(),
+          .ranks = ranks,
+          .steps = recipe.total_steps(),
+          .tokens_per_step = recipe.train.batch,
+          .total_tokens = recipe.total_steps() * recipe.train.batch,
+          .samples_per_step = recipe.samples_per_step(),
+          .memory = space.memory(),
+          .flops_per_token = flops_per_token(recipe, space.num_parameters())};
+}
+
+Rows plan_rows(const Recipe& recipe, const Plan& plan) {
+  const auto& memory = plan.memory;
+  const int64_t fewest = plan.samples_per_step / plan.ranks;
+  const int64_t most = (plan.samples_per_step + plan.ranks - 1) / plan.ranks;
+  const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
+  const auto length = [&](int64_t steps) { return fmt::format("{} steps", format_count(steps)); };
+  return {
+      {"system", recipe.model.system},
+      {"parameters", format_count(plan.num_parameters)},
+      {"precision", find_key("run", "precision", "").print(recipe)},
+      {"", ""},
+      {"ranks", fmt::format("{} ({})", plan.ranks, recipe.run.device)},
+      {"samples a rank", fewest == most ? format_count(most)
+                                        : fmt::format("{} or {}", format_count(fewest), format_count(most))},
+      {"optimizer state", plan.ranks == 1            ? "whole"
+                          : recipe.optimizer.sharded ? "sharded"
+                                                     : "whole on every rank"},
+      {"", ""},
+      {"memory a rank", "without activations"},
+      {"  values", bytes(memory.values)},
+      {"  gradients", bytes(memory.gradients)},
+      {"  masters", bytes(memory.masters)},
+      {"  moments", bytes(memory.moments)},
+      {"  together", bytes(memory.values + memory.gradients + memory.masters + memory.moments)},
+      {"", ""},
+      {"sequence length", fmt::format("{} tokens", format_count(recipe.data.sequence_length))},
+      {"a step", fmt::format("{} tokens, {} samples", format_count(plan.tokens_per_step),
+                             format_count(plan.samples_per_step))},
+      {"the run", fmt::format("{}, {} tokens", length(plan.steps), format_count(plan.total_tokens))},
+      {"warm-up", length(recipe.warmup_steps())},
+      {"FLOPs a token", common::format_short(plan.flops_per_token) + "  (6 N + 12 L d T)"},
+      {"FLOPs of the run",
+       fmt::format("{:.2e}", plan.flops_per_token * static_cast<double>(plan.total_tokens))},
+  };
+}
+
+}  // namespace sisa::launcher

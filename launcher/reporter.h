@@ -1,0 +1,54 @@
+// What a run tells its user: a table before step 1, one aligned line a step, events, and the same as JSON
+// lines in a file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace sisa::launcher {
+
+// One finished step. JSON and screen show the same numbers.
+struct StepReport {
+  int64_t step = 0;         // steps finished, this one included
+  int64_t total_steps = 0;  // of the whole run
+  int64_t tokens = 0;       // consumed since the run began
+  int64_t samples = 0;
+  double loss = 0;               // nats a token, mean over the global batch, before the update
+  double gradient_norm = 0;      // before clipping
+  double learning_rate = 0;      // of the matrices
+  double tokens_per_second = 0;  // all ranks together, this step
+  double seconds = 0;            // this step
+  double seconds_left = 0;       // estimate for the rest of the run
+  std::optional<double> mfu;     // 0 to 1; absent where the device's peak is unknown
+  bool applied = true;           // false: not finite, skipped
+};
+
+using Rows = std::vector<std::pair<std::string, std::string>>;
+// A box around a title and rows of label and value; an empty label draws a rule. Ends with a newline.
+std::string boxed_table(const std::string& title, const Rows& rows);
+std::string status_line(const StepReport& report);
+
+// Writes to standard output and to the metrics file. Only the reporter of rank 0 is active; the others
+// swallow everything, so that ranks never print over one another.
+class Reporter {
+ public:
+  // Appends to `metrics_file`; "" writes none.
+  Reporter(bool active, const std::filesystem::path& metrics_file);
+  void say(const std::string& text) const;         // to the screen
+  void step(const StepReport& report, bool show);  // to the file, and to the screen if `show`
+  void event(const std::string& kind, int64_t step, nlohmann::ordered_json fields,
+             const std::string& text);  // to both
+
+ private:
+  void write(const nlohmann::ordered_json& record);
+  bool active_;
+  std::ofstream file_;
+};
+
+}  // namespace sisa::launcher

@@ -1,0 +1,42 @@
+// The data that a recipe names, opened.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "launcher/recipe.h"
+#include "launcher/reporter.h"
+#include "launcher/run_folder.h"
+#include "parallel/world.h"
+
+namespace sisa::launcher {
+
+class Sources {
+ public:
+  // Collective. A source that is raw text is prepared first, by rank 0, into the run's folder, once: with
+  // data.tokenizer and data.validation. Throws Error if a source is missing, was made with another tokenizer,
+  // has ids that the model lacks or is shorter than a sequence.
+  Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& reporter,
+          const parallel::World& world);
+
+  const data::Loader& training() const { return *training_; }
+  const data::HeldOut& held_out() const { return *held_out_; }
+  int64_t training_tokens() const { return training_tokens_; }
+  // data::bigram_loss of all sources.
+  double bigram_loss(int64_t windows) const;
+  // Of the training tokens of all sources: a resumed run compares it.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  std::vector<std::filesystem::path> folders_;
+  std::unique_ptr<data::Loader> training_;
+  std::unique_ptr<data::HeldOut> held_out_;
+  int64_t training_tokens_ = 0;
+  std::string fingerprint_;
+};
+
+}  // namespace sisa::launcher

@@ -1,0 +1,95 @@
+// The training loop.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/store.h"
+#include "common/quantity.h"
+#include "launcher/plan.h"
+#include "launcher/recipe.h"
+#include "launcher/reporter.h"
+#include "launcher/run_folder.h"
+#include "launcher/schedule.h"
+#include "launcher/signals.h"
+#include "launcher/sources.h"
+#include "model/language_model.h"
+#include "parallel/adamw.h"
+#include "parallel/communicator.h"
+#include "parallel/parameter_space.h"
+#include "parallel/world.h"
+
+namespace sisa::launcher {
+
+struct TrainOptions {
+  enum class Resume { automatic, never, step };
+  Resume resume =
+      Resume::automatic;    // automatic: from the newest sound checkpoint, or from the start if there is none
+  int64_t resume_step = 0;  // of Resume::step
+  // Steps or tokens of this process, or seconds: then save and stop. The schedule is the whole run's all the
+  // same.
+  std::optional<common::Quantity> stop_after;
+};
+
+// One run in one folder, on all ranks of the world. Members are collective.
+class Trainer {
+ public:
+  // Opens everything that the recipe names and restores the run. Throws Error, the same on every rank;
+  // nothing is trained or overwritten.
+  Trainer(const Recipe& recipe, const TrainOptions& options, const at::Device& device,
+          const parallel::World& world);
+
+  // Trains to the end, or until options.stop_after or a signal, saving on the way. Returns the exit status:
+  // 0, or 128 + signal.
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  // Where the run stands. Adam's own count, of applied updates, is optimizer_.updates().
+  struct Progress {
+    int64_t step = 0;
+    int64_t samples = 0;  // the sampler's whole state
+    int64_t tokens = 0;
+  };
+  struct Decision {
+    bool save = false;
+    int64_t signal = 0;  // 0: none seen on any rank
+    bool stop = false;
+  };
+
+  void restore();
+  StepReport step();
+  Decision decide(const Progress& before) const;
+  void save();
+  void evaluate();
+  void report_start();
+  void report_end(int64_t steps_done, double seconds, const char* why);
+  // Whether the run passed a multiple of `every` (steps or tokens; 0: never) since `before`.
+  bool passed(const common::Quantity& every, const Progress& before) const;
+
+  Recipe recipe_;
+  TrainOptions options_;
+  const parallel::World& world_;
+  at::Device device_;
+  RunFolder folder_;
+  Reporter reporter_;
+  Sources sources_;
+  model::LanguageModel model_;
+  parallel::ParameterSpace space_;
+  std::unique_ptr<parallel::Communicator> communicator_;
+  parallel::AdamW optimizer_;
+  checkpoint::Store store_;
+  Schedule schedule_;
+  SignalWatch signals_;
+  std::optional<double> peak_flops_;  // of one device
+  Progress progress_, start_;         // now; when this process began
+  Clock::time_point started_ = Clock::now(), saved_ = Clock::now();
+  int64_t saved_step_ = -1;      // of the newest checkpoint; -1: none
+  int64_t evaluated_step_ = -1;  // likewise
+  std::optional<double> held_out_loss_;
+  double seconds_per_step_ = 0;  // a moving average, for the estimate of the time left
+};
+
+}  // namespace sisa::launcher

@@ -1,0 +1,15 @@
+# cmake -D SOURCE=… -D OUTPUT=… -P write_commit.cmake: writes the checkout's commit as a header; leaves it untouched if nothing changed.
+find_program(GIT git)
+set(commit unknown)
+if(GIT)
+  execute_process(COMMAND ${GIT} -C ${SOURCE} rev-parse --short=12 HEAD
+    OUTPUT_VARIABLE hash OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE status)
+  execute_process(COMMAND ${GIT} -C ${SOURCE} status --porcelain OUTPUT_VARIABLE changes ERROR_QUIET)
+  if(status EQUAL 0)
+    set(commit ${hash})
+    if(changes)
+      string(APPEND commit "+dirty")
+    endif()
+  endif()
+endif()
+file(CONFIGURE OUTPUT ${OUTPUT} CONTENT "#define SISA_COMMIT \"${commit}\"\n" @ONLY)

@@ -1,0 +1,131 @@
+#include "launcher/command_line.h"
+
+#include <gmock/gmock.h>
+
+#include <vector>
+
+namespace sisa::launcher {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+CommandLine parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "sisa");
+  return parse_command_line(static_cast<int>(words.size()), words.data());
+}
+
+template <typename Arguments>
+Arguments parse_as(std::vector<const char*> words) {
+  const CommandLine line = parse(std::move(words));
+  EXPECT_TRUE(line.command && std::holds_alternative<Arguments>(*line.command)) << line.text;
+  return line.command ? std::get<Arguments>(*line.command) : Arguments{};
+}
+
+std::string refused(std::vector<const char*> words) {
+  const CommandLine line = parse(std::move(words));
+  EXPECT_FALSE(line.command);
+  EXPECT_EQ(line.status, common::users_mistake);
+  return line.text;
+}
+
+TEST(CommandLine, Train) {
+  const auto plain = parse_as<TrainArguments>({"train", "r.yaml"});
+  EXPECT_EQ(plain.recipe, "r.yaml");
+  EXPECT_EQ(plain.resume, "auto");
+  EXPECT_FALSE(plain.stop_after);
+  const auto full = parse_as<TrainArguments>(
+      {"train", "--set", "a.b=1", "r.yaml", "--set", "c.d=[{path: x, weight: 2}, {path: y}]", "--output", "o",
+       "--resume", "500", "--stop-after", "1.5B tokens", "--set=e.f=[1,2]"});
+  EXPECT_THAT(full.overrides, ElementsAre("a.b=1", "c.d=[{path: x, weight: 2}, {path: y}]", "e.f=[1,2]"));
+  EXPECT_EQ(full.recipe, "r.yaml");
+  EXPECT_EQ(full.output, "o");
+  EXPECT_EQ(full.resume, "500");
+  ASSERT_TRUE(full.stop_after);
+  EXPECT_EQ(full.stop_after->value, 1.5e9);
+  EXPECT_EQ(full.stop_after->unit, common::Unit::tokens);
+}
+
+TEST(CommandLine, Generate) {
+  const auto a = parse_as<GenerateArguments>(
+      {"generate", "run@500", "--prompt", "[In the, beginning]", "--max-tokens", "9", "--temperature", "0.5",
+       "--top-k", "-1", "--top-p", "0.9", "--greedy", "--seed", "18446744073709551615"});
+  EXPECT_EQ(a.run, "run@500");
+  EXPECT_EQ(a.prompt, "[In the, beginning]");
+  EXPECT_EQ(a.options.max_tokens, 9);
+  EXPECT_EQ(a.options.temperature, 0.5);
+  EXPECT_EQ(a.options.top_k, -1);
+  EXPECT_EQ(a.options.top_p, 0.9);
+  EXPECT_TRUE(a.options.greedy);
+  EXPECT_EQ(a.options.seed, 18446744073709551615u);
+  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt", ""}).prompt, "");
+  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt", "-x --y"}).prompt, "-x --y");
+  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt-file", "f"}).prompt_file, "f");
+}
+
+TEST(CommandLine, Others) {
+  EXPECT_EQ(parse_as<EvaluateArguments>({"evaluate", "run@3"}).run, "run@3");
+  EXPECT_EQ(parse_as<PlanArguments>({"plan", "r.yaml", "--ranks", "8"}).ranks, 8);
+  EXPECT_TRUE(parse_as<PlanArguments>({"plan", "r.yaml", "--print-recipe"}).print_recipe);
+  parse_as<DoctorArguments>({"doctor"});
+  const auto prepare =
+      parse_as<DataPrepareArguments>({"data", "prepare", "a.txt", "-", "--tokenizer", "bytes", "--output",
+                                      "d", "--validation", "2%", "--on-error", "skip"});
+  EXPECT_THAT(prepare.inputs, ElementsAre("a.txt", "-"));
+  EXPECT_DOUBLE_EQ(prepare.validation, 0.02);
+  EXPECT_TRUE(prepare.skip_errors);
+  EXPECT_EQ(parse_as<DataEncodeArguments>({"data", "encode", "--tokenizer", "t.json"}).tokenizer, "t.json");
+  EXPECT_EQ(parse_as<DataDecodeArguments>({"data", "decode", "--tokenizer", "bytes"}).tokenizer, "bytes");
+  EXPECT_EQ(parse_as<DataInspectArguments>({"data", "inspect", "d"}).folder, "d");
+  EXPECT_EQ(parse_as<CheckpointListArguments>({"checkpoint", "list", "r"}).run, "r");
+  EXPECT_EQ(parse_as<CheckpointVerifyArguments>({"checkpoint", "verify", "r@5"}).run, "r@5");
+  EXPECT_EQ(parse_as<CheckpointInspectArguments>({"checkpoint", "inspect", "r"}).run, "r");
+}
+
+TEST(CommandLine, HelpComesFromTheTable) {
+  const CommandLine help = parse({"--help"});
+  EXPECT_EQ(help.status, common::success);
+  for (const char* command : {"train", "evaluate", "generate", "data", "checkpoint", "plan", "doctor"})
+    EXPECT_THAT(help.text, HasSubstr(command));
+  EXPECT_THAT(parse({"train", "--help"}).text,
+              AllOf(HasSubstr("RECIPE"), HasSubstr("--stop-after"), HasSubstr("SECTION.KEY=VALUE")));
+  EXPECT_THAT(parse({"data", "prepare", "-h"}).text, HasSubstr("--on-error"));
+}
+
+TEST(CommandLine, VersionNamesTheLibraries) {
+  const CommandLine version = parse({"--version"});
+  EXPECT_EQ(version.status, common::success);
+  EXPECT_THAT(version.text, testing::MatchesRegex("sisa [0-9.]+, commit [0-9a-f]+(\\+dirty)?\nLibTorch "
+                                                  "[0-9].*\nCUDA .*\nNCCL .*\nMPI .+\nHDF5 [0-9.]+\n"));
+}
+
+TEST(CommandLine, MistakesAreNamed) {
+  EXPECT_THAT(refused({}), HasSubstr("See `sisa --help`."));
+  EXPECT_THAT(refused({"trian"}), HasSubstr("There is no command 'trian'; did you mean 'train'?"));
+  EXPECT_THAT(refused({"train"}),
+              AllOf(HasSubstr("RECIPE is required"), HasSubstr("See `sisa train --help`.")));
+  EXPECT_THAT(refused({"train", "r.yaml", "--profile", "x"}), HasSubstr("--profile"));
+  EXPECT_THAT(refused({"train", "r.yaml", "--stop-after", "3 lemons"}), HasSubstr("'3 lemons'"));
+  EXPECT_THAT(refused({"train", "r.yaml", "--stop-after", "3"}),
+              HasSubstr("'3' is no quantity above 0 of steps, tokens or time"));
+  EXPECT_THAT(refused({"train", "r.yaml", "--resume", "maybe"}),
+              HasSubstr("'maybe' is none of auto, never and a step's number"));
+  EXPECT_THAT(refused({"train", "r.yaml", "--set"}), HasSubstr("--set"));
+  EXPECT_THAT(refused({"plan", "r.yaml", "--ranks", "0"}), HasSubstr("--ranks"));
+  EXPECT_THAT(refused({"generate", "run"}), HasSubstr("--prompt"));
+  EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--prompt-file", "f"}), HasSubstr("--prompt"));
+  EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--top-k", "few"}), HasSubstr("few"));
+  EXPECT_THAT(refused({"data"}), HasSubstr("See `sisa data --help`."));
+  EXPECT_THAT(
+      refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", "d", "--validation", "0.7"}),
+      HasSubstr("'0.7' is no share from 0 to 0.5"));
+  EXPECT_THAT(refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", "d", "--on-error", "cry"}),
+              HasSubstr("'cry' is neither stop nor skip"));
+  EXPECT_THAT(refused({"checkpoint", "prune", "r"}),
+              HasSubstr("There is no command 'prune'; the commands are list, verify or inspect"));
+}
+
+}  // namespace
+}  // namespace sisa::launcher

@@ -1,0 +1,96 @@
+// The recipes that come with the program, and the page that describes their keys.
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "common/file.h"
+#include "launcher/plan.h"
+#include "launcher/recipe.h"
+#include "launcher/recipe_keys.h"
+
+namespace sisa::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path root = fs::path(SISA_TEST_DATA) / "../..";
+
+TEST(RecipeFolder, EveryRecipeCanBePlanned) {
+  int num_recipes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(root / "recipes")) {
+    if (entry.path().extension() != ".yaml") continue;
+    SCOPED_TRACE(entry.path().string());
+    ++num_recipes;
+    const Recipe recipe = load_recipe(entry.path());
+    EXPECT_GT(make_plan(recipe, 1).num_parameters, 0);
+    EXPECT_EQ(print_recipe(parse_recipe(print_recipe(recipe), "printed")), print_recipe(recipe));
+  }
+  EXPECT_GE(num_recipes, 20);
+}
+
+TEST(RecipeFolder, ThePapersHaveThePublishedSizes) {
+  const std::map<std::string, std::map<std::string, int64_t>> budgets = {{"50m",
+                                                                          {{"transformer", 50'914'304},
+                                                                           {"sisa-d16", 50'917'472},
+                                                                           {"sisa-d32", 50'914'400},
+                                                                           {"sisa-d64", 50'917'472},
+                                                                           {"sisa-d128", 50'914'400}}},
+                                                                         {"152m",
+                                                                          {{"transformer", 151'878'144},
+                                                                           {"sisa-d16", 151'878'432},
+                                                                           {"sisa-d32", 151'878'432},
+                                                                           {"sisa-d64", 151'878'432},
+                                                                           {"sisa-d128", 151'878'432}}},
+                                                                         {"369m",
+                                                                          {{"transformer", 369'252'352},
+                                                                           {"sisa-d16", 369'228'544},
+                                                                           {"sisa-d32", 369'253'120},
+                                                                           {"sisa-d64", 369'228'544},
+                                                                           {"sisa-d128", 369'253'120}}}};
+  for (const auto& [scale, systems] : budgets)
+    for (const auto& [name, num_parameters] : systems) {
+      SCOPED_TRACE(scale + "/" + name);
+      const Recipe recipe = load_recipe(root / "recipes/paper" / scale / (name + ".yaml"));
+      const Plan plan = make_plan(recipe, 8);
+      EXPECT_EQ(plan.num_parameters, num_parameters);
+      EXPECT_EQ(plan.tokens_per_step, 524'288);
+      EXPECT_EQ(plan.steps, 9'536);
+      EXPECT_EQ(recipe.optimizer.learning_rate, scale == "369m" ? 3e-4 : 6e-4);
+      EXPECT_EQ(recipe.warmup_steps(), scale == "369m" ? 2000 : 500);
+      EXPECT_EQ(recipe.model.d_head(), 64);
+    }
+}
+
+TEST(RecipeFolder, MemoryFollowsTheRanks) {
+  const Recipe recipe = load_recipe(root / "recipes/paper/152m/transformer.yaml");
+  const Plan one = make_plan(recipe, 1), eight = make_plan(recipe, 8);
+  // bf16 values; fp32 gradients, masters and moments. Padding of stored widths adds little.
+  const auto n = static_cast<double>(one.num_parameters);
+  EXPECT_NEAR(static_cast<double>(one.memory.values), 2 * n, 0.01 * n);
+  EXPECT_NEAR(static_cast<double>(one.memory.gradients), 4 * n, 0.01 * n);
+  EXPECT_NEAR(static_cast<double>(one.memory.masters), 4 * n, 0.01 * n);
+  EXPECT_NEAR(static_cast<double>(one.memory.moments), 8 * n, 0.01 * n);
+  EXPECT_NEAR(static_cast<double>(eight.memory.moments), n, 0.01 * n);
+  EXPECT_NEAR(static_cast<double>(eight.memory.gradients), 4 * n, 0.01 * n);
+  // 6 N + 12 L d T
+  EXPECT_DOUBLE_EQ(one.flops_per_token, 6.0 * 151'878'144 + 12.0 * 12 * 768 * 2048);
+}
+
+// With SISA_UPDATE_DOCS=1 in the environment the test rewrites its part of the page.
+TEST(RecipeFolder, ThePageOfKeysIsUpToDate) {
+  const fs::path page = root / "docs/recipes.md";
+  const std::string begin = "<!-- keys: begin -->\n", end = "<!-- keys: end -->\n";
+  const std::string text = common::read_file(page);
+  const size_t first = text.find(begin) + begin.size(), last = text.find(end);
+  ASSERT_LE(first, last);
+  ASSERT_NE(last, std::string::npos);
+  if (std::getenv("SISA_UPDATE_DOCS") != nullptr)
+    common::write_file_atomically(page, text.substr(0, first) + recipe_keys_markdown() + text.substr(last));
+  else
+    EXPECT_EQ(text.substr(first, last - first), recipe_keys_markdown());
+}
+
+}  // namespace
+}  // namespace sisa::launcher

@@ -1,0 +1,60 @@
+"""Evaluating and generating from a finished run."""
+from harness import *
+
+
+class Generate(ProgramTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.run_folder = cls.shared / "run"
+        done = run("train", cls.recipe, "--output", cls.run_folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def generate(self, *arguments):
+        done = run("generate", self.run_folder, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_seeds_decide(self):
+        a = self.generate("--prompt", "the ", "--max-tokens", "40", "--seed", "1")
+        self.assertEqual(a, self.generate("--prompt", "the ", "--max-tokens", "40", "--seed", "1"))
+        self.assertNotEqual(a, self.generate("--prompt", "the ", "--max-tokens", "40", "--seed", "2"))
+        self.assertIn("the ", a)
+
+    def test_greedy_needs_no_seed(self):
+        a = self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy", "--seed", "1")
+        self.assertEqual(a, self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy", "--seed", "2"))
+        self.assertEqual(a, self.generate("--prompt", "the ", "--max-tokens", "20", "--top-k", "1"))
+
+    def test_a_prompt_from_a_file(self):
+        prompt = self.folder / "prompt.txt"
+        prompt.write_text("they have ")
+        self.assertEqual(self.generate("--prompt-file", prompt, "--max-tokens", "10", "--greedy"),
+                         self.generate("--prompt", "they have ", "--max-tokens", "10", "--greedy"))
+
+    def test_an_earlier_step(self):
+        done = run("generate", f"{self.run_folder}@40", "--prompt", "the ", "--max-tokens", "5", "--greedy")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.refused("generate", f"{self.run_folder}@7", "--prompt", "the ", says="40")
+
+    def test_options_out_of_range(self):
+        self.refused("generate", self.run_folder, "--prompt", "x", "--temperature", "0", says="temperature")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--top-p", "2", says="top-p")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--top-k", "-1", says="top-k")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--max-tokens", "0", says="at least 1")
+        self.refused("generate", self.run_folder, "--prompt", "", says="prompt")
+
+    def test_evaluation_agrees_with_the_run_and_over_ranks(self):
+        last = [r for r in self.read_metrics() if r.get("event") == "evaluation"][-1]["loss"]
+        for ranks in (None, 3):
+            done = run("evaluate", self.run_folder, ranks=ranks)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(f"{last:.4f}", done.stdout)
+            self.assertIn("bigram", done.stdout)
+
+    def read_metrics(self):
+        return [json.loads(line) for line in (self.run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,87 @@
+"""Stopping and going on: nothing lost, nothing repeated."""
+from harness import *
+
+TWENTY = ("--set", "train.max_tokens=7680 tokens")
+
+
+class Resume(ProgramTest):
+    def test_two_halves_equal_the_whole_bit_for_bit(self):
+        self.train("whole", *TWENTY, ranks=2)
+        self.train("halves", *TWENTY, "--stop-after", "10 steps", ranks=2)
+        self.assertEqual(len(self.losses("halves")), 10)
+        self.train("halves", *TWENTY, "--resume", "auto", ranks=2)
+        self.assertEqual(self.losses("halves"), self.losses("whole"))
+
+    def test_another_number_of_ranks(self):
+        self.train("whole", *TWENTY)
+        self.train("mixed", *TWENTY, "--stop-after", "6 steps", ranks=2)
+        self.train("mixed", *TWENTY, "--stop-after", "5 steps", ranks=4)
+        self.train("mixed", *TWENTY, "--stop-after", "5 steps", "--set", "optimizer.sharded=false", ranks=3)
+        self.train("mixed", *TWENTY)
+        for step, (a, b) in enumerate(zip(self.losses("mixed"), self.losses("whole"), strict=True), 1):
+            self.assertLess(abs(a - b), 1e-5 * abs(b), f"step {step}")
+        records = [r for r in self.metrics("mixed") if "event" not in r]
+        self.assertEqual([r["step"] for r in records], list(range(1, 21)))
+        self.assertEqual([r["samples"] for r in records], [12 * s for s in range(1, 21)])
+
+    def test_a_given_step(self):
+        self.train("run", *TWENTY)
+        first = self.losses("run")
+        self.train("run", *TWENTY, "--resume", "10")
+        self.assertEqual(self.losses("run")[20:], first[10:])
+
+    def test_a_finished_run_is_left_alone(self):
+        self.train("run", *TWENTY)
+        before = self.losses("run")
+        done = self.train("run", *TWENTY)
+        self.assertIn("20", done.stdout)
+        self.assertEqual(self.losses("run"), before)
+
+    def test_never_refuses_to_overwrite(self):
+        self.train("run", *TWENTY)
+        self.refused("train", self.recipe, *TWENTY, "--output", self.folder / "run", "--resume", "never",
+                     says="already holds checkpoints")
+
+    def test_signals_save_and_stop(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            output = f"signal-{int(number)}"
+            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens")
+            wait_for_step(self.folder / output / "metrics.jsonl", 3)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=TIMEOUT)
+            self.assertEqual(process.returncode, 128 + number, out + err)
+            last = [r for r in self.metrics(output) if "event" not in r][-1]["step"]
+            self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists())
+
+    def test_a_signal_to_mpirun_saves_on_all_ranks(self):
+        process = start("train", self.recipe, "--output", self.folder / "run", "--set", "train.max_tokens=38M tokens", ranks=2)
+        wait_for_step(self.folder / "run" / "metrics.jsonl", 3)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertNotEqual(process.returncode, 0)
+        last = [r for r in self.metrics("run") if "event" not in r][-1]["step"]
+        self.assertTrue((self.folder / "run" / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
+
+    def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
+        process = start("train", self.recipe, "--output", self.folder / "run", ranks=2)
+        wait_for_step(self.folder / "run" / "metrics.jsonl", 12)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+        self.train("run", ranks=2)
+        self.train("whole", ranks=2)
+        by_step = {r["step"]: r["loss"] for r in self.metrics("run") if "event" not in r}  # a repeated step: the later record
+        self.assertEqual([by_step[s] for s in range(1, 51)], self.losses("whole"))
+
+    def test_a_damaged_checkpoint_is_passed_over(self):
+        self.train("run", *TWENTY)
+        newest = self.folder / "run" / "checkpoints" / "step-20" / "rank-00000.h5"
+        content = bytearray(newest.read_bytes())
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+        done = self.train("run", *TWENTY)
+        self.assertRegex(done.stdout, r"step-20.*(checksum|damaged)")
+        self.assertEqual([r["step"] for r in self.metrics("run") if "event" not in r][-10:], list(range(11, 21)))
+
+
+if __name__ == "__main__":
+    unittest.main()
