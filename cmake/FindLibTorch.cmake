@@ -41,8 +41,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     find_library(LibTorch_C10_CUDA c10_cuda HINTS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
     find_library(LibTorch_CUDA torch_cuda HINTS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
     mark_as_advanced(LibTorch_C10_CUDA LibTorch_CUDA)
-    # torch_cuda registers its kernels when it is loaded and we call none of its symbols, hence --no-as-needed.
+    # torch_cuda registers its kernels when it is loaded and we call none of its symbols, hence --no-as-needed. The quotes are for
+    # the shell, as CMake passes flags on as they are and the path may hold spaces.
     target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_C10_CUDA}
-      "-Wl,--no-as-needed,${LibTorch_CUDA},--as-needed" CUDA::cudart)
+      "-Wl,--no-as-needed,\"${LibTorch_CUDA}\",--as-needed" CUDA::cudart)
   endif()
 endif()

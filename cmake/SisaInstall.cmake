@@ -1,9 +1,6 @@
 # cmake --install: the program with its recipes, and the libraries as targets sisa::common, sisa::data … for find_package(sisa).
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
-if(NOT TARGET sisa)  # TEMPORARY
-  return()
-endif()
 set(SISA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/sisa)
 
 # The program finds LibTorch's and CUDA's libraries with no environment variable, where they were at build time. RUNPATH (new dtags)
