@@ -11,7 +11,7 @@ double bigram_loss(const std::vector<TokenDataset>& training, const HeldOut& hel
   TORCH_INTERNAL_ASSERT(!training.empty() && windows > 0);
   const int64_t vocabulary = training.front().manifest().vocab_size;
   TORCH_INTERNAL_ASSERT(vocabulary <= largest_bigram_vocabulary);
-  std::vector<uint32_t> pairs(static_cast<size_t>(vocabulary * vocabulary));
+  std::vector<int64_t> pairs(static_cast<size_t>(vocabulary * vocabulary));
   std::vector<int64_t> firsts(static_cast<size_t>(vocabulary));
   constexpr int64_t block = 1 << 16;
   std::vector<int64_t> ids;

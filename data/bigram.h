@@ -8,7 +8,7 @@
 
 namespace sisa::data {
 
-inline constexpr int64_t largest_bigram_vocabulary = 4096;  // the counts fill vocabulary^2 numbers of 4 bytes
+inline constexpr int64_t largest_bigram_vocabulary = 4096;  // the counts fill vocabulary^2 numbers of 8 bytes
 
 // Mean cross entropy, in nats a token, of p(b | a) = (count(a, b) + 1) / (count(a) + V), counted on
 // `training` and scored on the windows [0, windows) of `held_out`: the very predictions that a network is

@@ -100,7 +100,8 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& m) {
       {"sources", m.sources},
       {"splits", {{"train", to_json(m.train)}, {"validation", to_json(m.validation_shards)}}}};
   // File names need not be UTF-8, as JSON is.
-  common::write_file_atomically(manifest_path(folder), json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+  common::write_file_atomically(manifest_path(folder),
+                                json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
 TokenDataset TokenDataset::open(const std::filesystem::path& folder, Split split) {
@@ -139,7 +140,8 @@ int64_t TokenDataset::text_bytes() const {
 
 std::string TokenDataset::fingerprint() const {
   std::string checksums = manifest_.tokenizer;
-  for (const auto& shard : manifest_.shards(split_)) checksums.append(" ").append(common::hash_hex(shard.info.checksum));
+  for (const auto& shard : manifest_.shards(split_))
+    checksums.append(" ").append(common::hash_hex(shard.info.checksum));
   return common::hash_hex(common::hash64(checksums));
 }
 

@@ -53,8 +53,8 @@ class TokenDataset {
   // Of the content: equal for equal tokens, wherever the folder lies.
   std::string fingerprint() const;
 
-  // Copies the tokens [first, first + out.size()), which the split must hold, across files. Throws Error, with
-  // file and offset, on an id outside the vocabulary.
+  // Copies the tokens [first, first + out.size()), which the split must hold, across files. Throws Error,
+  // with file and offset, on an id outside the vocabulary.
   void read(int64_t first, std::span<int64_t> out) const;
   // Reads every file whole. Throws Error if ids or a checksum are wrong.
   void verify() const;

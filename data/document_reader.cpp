@@ -1,18 +1,28 @@
 #include "data/document_reader.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <system_error>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
+#include "data/utf8.h"
 
 namespace sisa::data {
 namespace {
+
+constexpr std::string_view white_space = " \t\r\n";
 
 // Bytes, whatever they are packed in.
 class ByteStream {
@@ -38,7 +48,7 @@ class PlainStream : public ByteStream {
 class GzipStream : public ByteStream {
  public:
   explicit GzipStream(const std::string& name) : file_(gzopen(name.c_str(), "rb"), gzclose), name_(name) {
-    if (!file_) throw SystemError::with_errno("cannot open " + name);
+    if (!file_) throw Error("Cannot read {}: {}.", name, std::strerror(errno));
   }
   size_t read(char* out, size_t size) override {
     const int count = gzread(file_.get(), out, static_cast<unsigned>(size));
@@ -63,16 +73,19 @@ class ZstdStream : public ByteStream {
   size_t read(char* out, size_t size) override {
     ZSTD_outBuffer output{out, size, 0};
     while (true) {
-      // Even without input there may be output: the decoder holds back what did not fit last time.
+      // Also without input: the decoder holds back what did not fit last time.
+      const size_t before = input_.pos;
       const size_t code = ZSTD_decompressStream(context_.get(), &output, &input_);
       if (ZSTD_isError(code))
         throw Error("{} cannot be decompressed as zstd: {}.", name_, ZSTD_getErrorName(code));
-      if (output.pos > 0) break;
+      if (output.pos > 0 || input_.pos > before) unfinished_ = code;
+      if (output.pos > 0) return output.pos;
       if (input_.pos < input_.size) continue;
       input_ = {buffer_.data(), packed_->read(buffer_.data(), buffer_.size()), 0};
-      if (input_.size > 0) between_frames_ = false; 
+      if (input_.size > 0) continue;
+      if (unfinished_ != 0) throw Error("{} cannot be decompressed as zstd: the file is cut off.", name_);
+      return 0;
     }
-    return output.pos;
   }
 
  private:
@@ -84,14 +97,16 @@ class ZstdStream : public ByteStream {
   size_t unfinished_ = 0;  // 0 at the end of a frame
 };
 
-std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path) {
-  const std::string name = path.string();
-  if (name == "-") return std::make_unique<PlainStream>(fdopen(dup(fileno(stdin)), "rb"), "standard input");
-  if (!std::filesystem::exists(path)) throw Error("Cannot read {}: no such file.", name);
-  if (std::filesystem::is_directory(path)) throw Error("{} is a folder; a file of text was expected.", name);
+std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path, const std::string& name) {
+  const bool standard_input = path == "-";
+  std::error_code code;
+  if (!standard_input && !std::filesystem::exists(path, code))
+    throw Error("Cannot read {}: {}.", name, code ? code.message() : "no such file");
+  if (!standard_input && std::filesystem::is_directory(path, code))
+    throw Error("{} is a folder; name the texts in it, such as {}/*.txt.", name, name);
   if (path.extension() == ".gz") return std::make_unique<GzipStream>(name);
-  std::FILE* file = std::fopen(name.c_str(), "rb");
-  if (!file) throw SystemError::with_errno("cannot open " + name);
+  std::FILE* file = standard_input ? fdopen(dup(STDIN_FILENO), "rb") : std::fopen(name.c_str(), "rb");
+  if (!file) throw Error("Cannot read {}: {}.", name, std::strerror(errno));
   auto plain = std::make_unique<PlainStream>(file, name);
   if (path.extension() == ".zst") return std::make_unique<ZstdStream>(std::move(plain), name);
   return plain;
@@ -100,8 +115,16 @@ std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path) {
 // A stream read in blocks, with lines cut out of it.
 class LineReader {
  public:
-  explicit LineReader(std::unique_ptr<ByteStream> stream) : stream_(std::move(stream)) { fill(); }
-  int first_byte() const { return buffer_.empty() ? -1 : static_cast<unsigned char>(buffer_.front()); }
+  explicit LineReader(std::unique_ptr<ByteStream> stream) : stream_(std::move(stream)) {}
+  // Without white space; 0 if there is nothing else. Reads ahead.
+  char first_character() {
+    size_t at = 0;
+    while ((at = buffer_.find_first_not_of(white_space, at)) == std::string::npos) {
+      at = buffer_.size();
+      if (!fill()) return 0;
+    }
+    return buffer_[at];
+  }
   // The next line without its end; false at the end. The view holds until the next call.
   bool next(std::string_view& line) {
     while (true) {
@@ -118,6 +141,7 @@ class LineReader {
       return !line.empty();
     }
   }
+  // All that is left.
   std::string_view rest() {
     while (fill()) {
     }
@@ -144,7 +168,7 @@ class LineReader {
 // "" and the text, or what is wrong with the line.
 std::string parse_line(std::string_view line, std::string& text) {
   const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return "is no valid JSON";
+  if (json.is_discarded()) return "is no valid JSON in UTF-8";
   if (!json.is_object()) return "is no JSON object";
   const auto field = json.find("text");
   if (field == json.end()) return "has no field 'text'";
@@ -157,31 +181,37 @@ std::string parse_line(std::string_view line, std::string& text) {
 
 void read_documents(const std::filesystem::path& path, OnError on_error, Skipped& skipped,
                     const std::function<void(std::string_view)>& each) {
-  const std::string name = path == "-" ? "standard input" : path.string();
-  LineReader reader(open_stream(path));
+  const std::string name = path == "-" ? "Standard input" : path.string();
+  LineReader reader(open_stream(path, name));
+  const auto pass_over = [&](const std::string& what, std::string_view advice) {
+    if (on_error == OnError::stop) throw Error("{}. {}", what, advice);
+    if (skipped.documents++ == 0) skipped.first = what;
+  };
   const bool packed = path.extension() == ".gz" || path.extension() == ".zst";
   const bool lines =
-      path == "-" ? reader.first_byte() == '{' : (packed ? path.stem() : path).extension() == ".jsonl";
+      path == "-" ? reader.first_character() == '{' : (packed ? path.stem() : path).extension() == ".jsonl";
   if (!lines) {
-    if (const std::string_view text = reader.rest(); !text.empty()) each(text);
+    const std::string_view text = reader.rest();
+    if (const size_t wrong = find_invalid_utf8(text); wrong != std::string_view::npos)
+      pass_over(fmt::format("{}, line {} is no UTF-8: the byte 0x{:02x} at offset {}", name,
+                            1 + std::count(text.begin(), text.begin() + static_cast<int64_t>(wrong), '\n'),
+                            static_cast<unsigned char>(text[wrong]), wrong),
+                "Convert it, for example with iconv; --on-error skip passes over such a file.");
+    else if (!text.empty())
+      each(text);
     return;
   }
   std::string text;
   int64_t number = 0;
   for (std::string_view line; reader.next(line);) {
     ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    if (const std::string wrong = parse_line(line, text); !wrong.empty()) {
-      const std::string what = fmt::format("{}, line {} {}", name, number, wrong);
-      if (on_error == OnError::stop)
-        throw Error(
-            "{}. Each line must be an object such as {{\"text\": \"...\"}}; --on-error skip passes over bad "
-            "lines.",
-            what);
-      if (skipped.documents++ == 0) skipped.first = what;
-    } else if (!text.empty()) {
+    if (line.find_first_not_of(white_space) == std::string_view::npos) continue;
+    if (const std::string wrong = parse_line(line, text); !wrong.empty())
+      pass_over(
+          fmt::format("{}, line {} {}", name, number, wrong),
+          R"(Each line must be an object such as {"text": "..."}; --on-error skip passes over bad lines.)");
+    else if (!text.empty())
       each(text);
-    }
   }
 }
 

@@ -31,10 +31,9 @@ std::vector<Sampler::Source> sampler_sources(const std::vector<Loader::Source>& 
     const int64_t count = num_windows(dataset.tokens(), sequence_length);
     if (count == 0)
       throw Error(
-          "data.sequence_length is {}, so that a sample needs {} tokens, but the training data has only {}. "
-          "Choose a shorter "
-          "sequence or bring more text.",
-          common::format_count(sequence_length), common::format_count(sequence_length + 1),
+          "A sample needs data.sequence_length + 1 = {} tokens, but the training split of {} has only {}. "
+          "Choose a shorter sequence or bring more text.",
+          common::format_count(sequence_length + 1), dataset.folder().string(),
           common::format_count(dataset.tokens()));
     result.push_back({count, weight});
   }
@@ -72,6 +71,7 @@ HeldOut::HeldOut(std::vector<TokenDataset> datasets, int64_t sequence_length)
 }
 
 Batch HeldOut::read(int64_t first, int64_t count) const {
+  TORCH_INTERNAL_ASSERT(first >= 0 && count <= size() - first);
   return make_batch(count, sequence_length_, [&](int64_t row, std::span<int64_t> ids) {
     const int64_t window = first + row;
     const auto i =

@@ -47,6 +47,7 @@ class HeldOut {
   // May be empty of windows; a dataset that is shorter than one window adds none.
   HeldOut(std::vector<TokenDataset> datasets, int64_t sequence_length);
   int64_t size() const { return starts_.back(); }  // windows
+  // The windows [first, first + count), count >= 1, all of them below size().
   Batch read(int64_t first, int64_t count) const;
   int64_t sequence_length() const { return sequence_length_; }
   // Tokens (end-of-document included) for each UTF-8 byte of the text: turns nats a token into nats a byte. 0

@@ -4,10 +4,13 @@
 
 #include <cmath>
 #include <optional>
+#include <system_error>
+#include <utility>
 
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/quantity.h"
+#include "data/utf8.h"
 
 namespace sisa::data {
 namespace {
@@ -36,6 +39,7 @@ class SplitWriter {
     progress.tokens += static_cast<int64_t>(ids_.size());
   }
 
+  bool empty() const { return shards_.empty() && !writer_; }
   std::vector<Manifest::Shard> finish() {
     close();
     return shards_;
@@ -58,12 +62,6 @@ class SplitWriter {
 
 bool held_out_by_hash(std::string_view text, double share) {
   return static_cast<double>(common::hash64(text)) < share * 0x1p64;
-}
-
-// Moves a cut back to the start of a UTF-8 character.
-size_t character_start(std::string_view text, size_t cut) {
-  while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-  return cut;
 }
 
 // The last `share` of the bytes of all documents together is held out; the document in which the cut falls is
@@ -90,8 +88,25 @@ void check(const PrepareOptions& o) {
     throw Error("{} already holds a dataset. Choose another folder, or remove this one first.",
                 o.output.string());
   for (const auto& input : o.inputs)
-    if (input != "-" && !std::filesystem::exists(input))
-      throw Error("Cannot read {}: no such file.", input.string());
+    if (std::error_code code; input != "-" && !std::filesystem::exists(input, code))
+      throw Error("Cannot read {}: {}.", input.string(), code ? code.message() : "no such file");
+}
+
+void check_not_empty(const PrepareOptions& o, const PrepareProgress& progress, bool train, bool validation) {
+  std::string names = o.inputs.empty() ? "no file" : o.inputs.front().string();
+  if (o.inputs.size() > 1) names += fmt::format(" and {} more", o.inputs.size() - 1);
+  if (progress.documents == 0)
+    throw Error("There is no text in {}{}.", names,
+                progress.skipped.documents == 0
+                    ? ""
+                    : fmt::format(": {} documents were skipped; the first: {}",
+                                  common::format_count(progress.skipped.documents), progress.skipped.first));
+  if (!train || (o.validation > 0 && !validation))
+    throw Error(
+        "Nothing of {} is left {}: {} bytes in {} documents are too few for a held-out share of {}. Bring "
+        "more text or choose another share (--validation, or data.validation of a recipe).",
+        names, train ? "to hold out" : "to train on", common::format_count(progress.text_bytes),
+        common::format_count(progress.documents), o.validation);
 }
 
 }  // namespace
@@ -102,50 +117,33 @@ Manifest prepare(const PrepareOptions& options, const Tokenizer& tokenizer,
   common::create_directories(options.output);
   SplitWriter train(options, tokenizer, Split::train), validation(options, tokenizer, Split::validation);
   PrepareProgress progress;
-  Skipped skipped;
   std::vector<std::string> first;  // kept until it is clear whether there are few
+  bool few = true;
   const auto add_by_hash = [&](std::string_view text) {
     (held_out_by_hash(text, options.validation) ? validation : train).add(text, progress);
     if (report) report(progress);
   };
-  bool few = true;
   for (const auto& input : options.inputs)
-    read_documents(input, options.on_error, skipped, [&](std::string_view text) {
-      if (few) {
-        first.emplace_back(text);
-        if (first.size() < few_documents) return;
-        few = false;
-        for (const std::string& held : std::exchange(first, {})) add_by_hash(held);
-      } else {
-        add_by_hash(text);
-      }
+    read_documents(input, options.on_error, progress.skipped, [&](std::string_view text) {
+      if (!few) return add_by_hash(text);
+      first.emplace_back(text);
+      if (first.size() < few_documents) return;
+      few = false;
+      for (const std::string& early : std::exchange(first, {})) add_by_hash(early);
     });
   if (few) split_by_position(first, options.validation, train, validation, progress);
   if (report) report(progress);
+  check_not_empty(options, progress, !train.empty(), !validation.empty());
 
   Manifest manifest;
   manifest.tokenizer = tokenizer.fingerprint();
   manifest.vocab_size = tokenizer.vocab_size();
   manifest.end_of_document = tokenizer.end_of_document();
   manifest.validation = options.validation;
-  manifest.skipped_documents = skipped.documents;
+  manifest.skipped_documents = progress.skipped.documents;
   for (const auto& input : options.inputs) manifest.sources.push_back(input.filename().string());
   manifest.train = train.finish();
   manifest.validation_shards = validation.finish();
-
-  std::string names;
-  for (const auto& input : options.inputs) names += (names.empty() ? "" : ", ") + input.string();
-  if (progress.documents == 0)
-    throw Error(
-        "There is no text in {}: {}.", names,
-        skipped.documents > 0 ? "no line could be read; the first: " + skipped.first : "every file is empty");
-  if (manifest.train.empty() || (options.validation > 0 && manifest.validation_shards.empty()))
-    throw Error(
-        "The {} of {} came out empty: {} documents with {} bytes are too few for a held-out share of {}. "
-        "Bring more text or "
-        "choose another --validation.",
-        manifest.train.empty() ? "training part" : "held-out part", names, progress.documents,
-        progress.text_bytes, options.validation);
   write_manifest(options.output, manifest);
   return manifest;
 }

@@ -22,15 +22,17 @@ struct PrepareOptions {
 };
 
 struct PrepareProgress {
-  int64_t documents = 0, text_bytes = 0, tokens = 0;
+  int64_t documents = 0, text_bytes = 0, tokens = 0;  // written
+  Skipped skipped;
 };
 
 // Held-out text is never trained on: a document goes to the validation split if the hash of its text falls
 // under the share, so that its split depends on nothing else. A source of under 200 documents instead holds
 // out its last share, by bytes, cut between characters. Each document ends with the end-of-document token.
-// Equal input gives equal files. The manifest is written last. Throws Error if there is no text, if a split
-// comes out empty, or if `output` already holds a dataset.
+// Equal input gives equal files. The manifest is written last. `report` is called as documents are written
+// and at the end. Throws Error if there is no text, if a split comes out empty, or if `output` already holds
+// a dataset or cannot be written.
 Manifest prepare(const PrepareOptions& options, const Tokenizer& tokenizer,
-                 const std::function<void(const PrepareProgress&)>& progress = {});
+                 const std::function<void(const PrepareProgress&)>& report = {});
 
 }  // namespace sisa::data

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -13,34 +14,44 @@
 namespace sisa::data {
 namespace {
 
-// Of `n` turns, those that fall to a share of share / 2^32, rounded to the nearest: it grows by 0 or 1 from n
+constexpr int share_bits = 62;
+
+// Of `n` turns, those that fall to a share of share / 2^62, rounded to the nearest: it grows by 0 or 1 from n
 // to n + 1.
 int64_t turns_of_share(int64_t n, uint64_t share) {
-  return static_cast<int64_t>((static_cast<unsigned __int128>(n) * share + (uint64_t{1} << 31)) >> 32);
+  const auto product = static_cast<unsigned __int128>(n) * share;
+  return static_cast<int64_t>((product + (uint64_t{1} << (share_bits - 1))) >> share_bits);
 }
 
 }  // namespace
 
-Sampler::Sampler(uint64_t seed, std::vector<Source> sources) : seed_(seed), sources_(std::move(sources)) {
+Sampler::Sampler(uint64_t seed, std::vector<Source> sources)
+    : seed_(seed), sources_(std::move(sources)), heaviest_first_(sources_.size()), shares_(sources_.size()) {
   TORCH_INTERNAL_ASSERT(!sources_.empty());
+  std::iota(heaviest_first_.begin(), heaviest_first_.end(), size_t{0});
+  std::stable_sort(heaviest_first_.begin(), heaviest_first_.end(),
+                   [this](size_t a, size_t b) { return sources_[a].weight > sources_[b].weight; });
   double rest = 0;
-  for (const Source& source : sources_) {
-    TORCH_INTERNAL_ASSERT(source.num_windows > 0 && source.weight > 0);
-    rest += source.weight;
+  for (size_t k = sources_.size(); k-- > 0;) {
+    const auto& [num_windows, weight] = sources_[heaviest_first_[k]];
+    rest += weight;
+    TORCH_INTERNAL_ASSERT(num_windows > 0 && weight > 0 && std::isfinite(rest));
+    shares_[k] = static_cast<uint64_t>(std::ldexp(weight / rest, share_bits));  // 2^62 for the last
   }
-  for (const Source& source : sources_) {
-    shares_.push_back(static_cast<uint64_t>(std::llround(std::min(1.0, source.weight / rest) * 0x1p32)));
-    rest -= source.weight;
-  }
-  shares_.back() = uint64_t{1} << 32;
 }
 
-// The first source takes its share of all turns, evenly spread; the second takes its share of those that are
-// left; and so on.
+// The heaviest source takes its share of all turns, evenly spread; the next takes its share of those that are
+// left; and so on. Why the bound: let R_j be the weight that is left before source j (from 0). Rounding makes
+// each source take up to 1/2 too much or too little, of which a share w_k / R_j reaches source k for every
+// j = 1 ... k (what source j - 1 took), besides its own 1/2. As no source before k is lighter,
+// R_j >= (k - j + 1) w_k: the sum is at most (1 + 1/1 + ... + 1/k) / 2. The last source, K - 1, takes all
+// that is left, so it adds no rounding of its own: 1/1 + ... + 1/(K - 1), halved, which is no more than the
+// bound.
 Sampler::Turn Sampler::turn(int64_t sample) const {
-  for (size_t source = 0;; ++source) {
-    const int64_t before = turns_of_share(sample, shares_[source]);
-    if (turns_of_share(sample + 1, shares_[source]) > before) return {static_cast<int64_t>(source), before};
+  for (size_t k = 0;; ++k) {
+    const int64_t before = turns_of_share(sample, shares_[k]);
+    if (turns_of_share(sample + 1, shares_[k]) > before)
+      return {static_cast<int64_t>(heaviest_first_[k]), before};
     sample -= before;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -39,7 +40,7 @@ static_assert(sizeof(Header) == 64);
 }  // namespace
 
 TokenFileWriter::TokenFileWriter(std::filesystem::path path, int64_t vocab_size)
-    : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+    : path_(std::move(path)), temporary_(fmt::format("{}.tmp-{}", path_.string(), ::getpid())) {
   info_.vocab_size = vocab_size;
   file_.open(temporary_, std::ios::binary | std::ios::trunc);
   if (!file_)
@@ -49,7 +50,7 @@ TokenFileWriter::TokenFileWriter(std::filesystem::path path, int64_t vocab_size)
 }
 
 TokenFileWriter::~TokenFileWriter() {
-  if (!file_.is_open()) return;
+  if (published_) return;
   file_.close();
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
@@ -95,6 +96,7 @@ TokenFileInfo TokenFileWriter::finish() {
   common::sync_file(temporary_);
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0)
     throw SystemError::with_errno(fmt::format("cannot rename {} to {}", temporary_.string(), path_.string()));
+  published_ = true;
   return info_;
 }
 
@@ -123,7 +125,8 @@ TokenFile::TokenFile(const std::filesystem::path& path) : path_(path), file_(pat
   if (header.bytes_per_token != info_.bytes_per_token())
     throw Error("{} has {} bytes a token (offset 12), but its vocabulary of {} takes {}.", name,
                 header.bytes_per_token, info_.vocab_size, info_.bytes_per_token());
-  if (bytes.size() != sizeof header + header.tokens * header.bytes_per_token)
+  const size_t payload = bytes.size() - sizeof header;
+  if (payload % header.bytes_per_token != 0 || payload / header.bytes_per_token != header.tokens)
     throw Error(
         "{} has {} bytes, but its header promises {} tokens (offset 24) of {} bytes, {} in all: it was cut "
         "off or added to. Prepare the data again.",

@@ -33,8 +33,8 @@ struct TokenFileInfo {
   bool operator==(const TokenFileInfo&) const = default;
 };
 
-// Writes beside `path` and renames in finish(), so that a file under its own name is whole. Without finish()
-// nothing remains.
+// Writes beside `path`, under a name of this process's own, and renames in finish(), so that a file under its
+// own name is whole. Without finish() nothing remains.
 class TokenFileWriter {
  public:
   // Throws Error if the file cannot be made.
@@ -55,6 +55,7 @@ class TokenFileWriter {
   std::ofstream file_;
   TokenFileInfo info_;
   common::Hasher hasher_;
+  bool published_ = false;
 };
 
 // A file of tokens mapped into memory. Opening checks the header and the length; Error names the file and
@@ -63,8 +64,8 @@ class TokenFile {
  public:
   explicit TokenFile(const std::filesystem::path& path);
   const TokenFileInfo& info() const { return info_; }
-  // Copies the ids [first, first + out.size()), which the file must hold. Throws Error, with the offset, on an
-  // id outside the vocabulary.
+  // Copies the ids [first, first + out.size()), which the file must hold. Throws Error, with the offset, on
+  // an id outside the vocabulary.
   void read(int64_t first, std::span<int64_t> out) const;
   // Reads everything; throws Error if the checksum is wrong or an id is outside the vocabulary, naming the
   // offset.

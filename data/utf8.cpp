@@ -10,7 +10,8 @@ bool is_continuation(unsigned char byte) {
   return (byte & 0xC0) == 0x80;
 }
 
-// Bytes of the character at the start of `text`, which is not empty; 0 if there is none (RFC 3629, section 4).
+// Bytes of the character at the start of `text`, which is not empty; 0 if there is none (RFC 3629, section
+// 4).
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
