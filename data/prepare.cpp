@@ -93,7 +93,9 @@ void check(const PrepareOptions& o) {
 }
 
 void check_not_empty(const PrepareOptions& o, const PrepareProgress& progress, bool train, bool validation) {
-  std::string names = o.inputs.empty() ? "no file" : o.inputs.front().string();
+  std::string names = o.inputs.empty()          ? "no file"
+                      : o.inputs.front() == "-" ? "standard input"
+                                                : o.inputs.front().string();
   if (o.inputs.size() > 1) names += fmt::format(" and {} more", o.inputs.size() - 1);
   if (progress.documents == 0)
     throw Error("There is no text in {}{}.", names,

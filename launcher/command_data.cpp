@@ -9,6 +9,7 @@
 
 #include "common/quantity.h"
 #include "data/dataset.h"
+#include "data/inspect.h"
 #include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "launcher/commands.h"
@@ -120,7 +121,21 @@ int run_data_decode(const DataDecodeArguments& arguments, const parallel::World&
 }
 
 int run_data_inspect(const DataInspectArguments& arguments, const parallel::World& world) {
-  return on_root(world, [&] { show_dataset(arguments.folder); });
+  return on_root(world, [&] {
+    constexpr int64_t num_previewed = 64;  // tokens
+    show_dataset(arguments.folder);
+    for (const data::Split split : {data::Split::train, data::Split::validation}) {
+      const auto dataset = data::TokenDataset::open(arguments.folder, split);
+      dataset.verify();
+      if (dataset.tokens() == 0) continue;
+      // Only a tokenizer of that fingerprint can show the text.
+      std::string begins;
+      if (const auto bytes = data::make_tokenizer("bytes");
+          bytes->fingerprint() == dataset.manifest().tokenizer)
+        begins = fmt::format("; it begins {}", data::preview(dataset, *bytes, 0, num_previewed));
+      fmt::print("{}: every checksum and token id is right{}\n", data::split_name(split), begins);
+    }
+  });
 }
 
 }  // namespace sisa::launcher

@@ -43,7 +43,7 @@ int allowed_cores() {
                                                       : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-// Findings per rank; those that all ranks share are printed once.
+// Each adds what it finds on this rank; what several ranks find alike is printed once.
 
 void examine_program(Findings& findings, const LibraryVersions& versions) {
   findings.push_back({Level::ok, "program", code_version()});
@@ -59,14 +59,16 @@ void examine_program(Findings& findings, const LibraryVersions& versions) {
 void examine_ranks(Findings& findings, const parallel::World& world, const LibraryVersions& versions,
                    size_t num_hosts) {
   findings.push_back({Level::ok, "MPI", versions.mpi});
-  findings.push_back({Level::ok, "ranks",
-                      fmt::format("{} on {} host{}, {} on {}", world.size(), num_hosts,
-                                  num_hosts == 1 ? "" : "s", world.local_size(), world.host())});
+  const std::string here = fmt::format("{} on {}", world.local_size(), world.host());
+  findings.push_back(
+      {Level::ok, "ranks",
+       num_hosts == 1 ? here : fmt::format("{} on {} hosts, {}", world.size(), num_hosts, here)});
   if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr &&
       std::getenv("OMPI_MCA_odls_base_sigkill_timeout") == nullptr)
-    findings.push_back({Level::warning, "signals",
-                        "mpirun kills ranks 1 s after it passed on SIGTERM, before a save ends",
-                        "export OMPI_MCA_odls_base_sigkill_timeout=120"});
+    findings.push_back(
+        {Level::warning, "signals",
+         "mpirun kills ranks 1 s after it passed on SIGTERM, perhaps before a save ends",
+         "send mpirun SIGUSR1, which it only passes on, or export OMPI_MCA_odls_base_sigkill_timeout=5"});
 }
 
 void examine_cores(Findings& findings, const parallel::World& world) {

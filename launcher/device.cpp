@@ -44,7 +44,7 @@ at::Device open_device(const std::string& device, int64_t threads, const paralle
   at::Context& context = at::globalContext();
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
-  context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
+  context.setAllowBF16ReductionCuBLAS(false);
   return device == "cuda" ? open_gpu(world) : at::Device(at::kCPU);
 }
 

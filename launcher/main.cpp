@@ -1,4 +1,5 @@
 // The program: reads the command line, opens the world, runs the command and reports what went wrong, once.
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -67,6 +68,16 @@ int run(const Command& command, const parallel::World& world) {
     return error.status();
   } catch (const Error& error) {
     return fail_alone(world, error.what(), error.status());
+  } catch (const c10::OutOfMemoryError& error) {
+    return fail_alone(
+        world,
+        fmt::format("{} Lower train.micro_batch, or use more ranks with optimizer.sharded: true.",
+                    error.what_without_backtrace()),
+        common::failure);
+  } catch (const c10::Error& error) {
+    return fail_alone(world,
+                      fmt::format("Internal error, please report it: {}", error.what_without_backtrace()),
+                      common::failure);
   } catch (const std::exception& error) {
     return fail_alone(world, fmt::format("Internal error, please report it: {}", error.what()),
                       common::failure);

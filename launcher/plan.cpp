@@ -63,7 +63,7 @@ Rows plan_rows(const Recipe& recipe, const Plan& plan) {
       {"memory a rank", "without activations"},
       {"  values", bytes(memory.values)},
       {"  gradients", bytes(memory.gradients)},
-      {"  masters", bytes(memory.masters)},
+      {"  masters", memory.masters > 0 ? bytes(memory.masters) : "none: values serve"},
       {"  moments", bytes(memory.moments)},
       {"  together", bytes(memory.values + memory.gradients + memory.masters + memory.moments)},
       {"", ""},

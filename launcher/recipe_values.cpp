@@ -171,7 +171,7 @@ ValueKind<std::vector<Source>> sources() {
         if (key == "path")
           source.path = path().read(value);
         else if (key == "weight")
-          source.weight = number(above(0)).read(value);
+          source.weight = number(above(0), to(1e9)).read(value);
         else
           throw Error("is no key of a source; the keys are {}", common::join_choices(keys));
       } catch (const Error& error) {

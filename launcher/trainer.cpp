@@ -130,7 +130,8 @@ StepReport Trainer::step() {
 
   const double mean_loss = loss.item<double>() / tokens;  // waits for the device
   const double seconds = seconds_between(begin_time, Clock::now());
-  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
+  // The first step of a process also warms up; it counts only until there is another.
+  seconds_per_step_ = progress_.step <= start_.step + 2 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   StepReport report{.step = progress_.step,
                     .total_steps = schedule_.total,
                     .tokens = progress_.tokens,
@@ -161,6 +162,7 @@ int Trainer::run() {
     reporter_.step(report, passed({static_cast<double>(recipe_.log.every), Unit::steps}, before) ||
                                progress_.step == start_.step + 1);
     if (passed(recipe_.evaluation.every, before)) evaluate();
+    signals_.set_patience(std::max(20.0, 3 * report.seconds));
     decision = decide(before);
     if (decision.save) save();
   }
@@ -184,7 +186,7 @@ bool Trainer::passed(const common::Quantity& every, const Progress& before) cons
 }
 
 // What comes after this step. Clocks and signals differ between ranks: the largest answer counts, for all.
-Trainer::Decision Trainer::decide(const Progress& before) const {
+Trainer::Decision Trainer::decide(const Progress& before) {
   const auto elapsed = [](Clock::time_point since, const common::Quantity& limit) {
     return limit.unit == Unit::seconds && limit.value > 0 &&
            seconds_between(since, Clock::now()) >= limit.value;
@@ -201,6 +203,7 @@ Trainer::Decision Trainer::decide(const Progress& before) const {
   }
   std::array<int64_t, 3> answers = {decision.save, decision.signal, decision.stop};
   world_.all_reduce(answers, parallel::World::Reduction::max);
+  if (answers[1] != 0) signals_.answered();
   return {answers[0] != 0, answers[1], answers[1] != 0 || answers[2] != 0};
 }
 

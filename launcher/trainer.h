@@ -61,7 +61,7 @@ class Trainer {
 
   void restore();
   StepReport step();
-  Decision decide(const Progress& before) const;
+  Decision decide(const Progress& before);
   void save();
   void evaluate();
   void report_start();

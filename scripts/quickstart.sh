@@ -16,7 +16,7 @@ recipe=recipes/quickstart.yaml
 run=runs/quickstart
 validation=0.05         # share of the text that training never sees
 first_ranks=2           # mpirun -n of the first half
-stop_after="366 steps"  # half of the recipe's
+stop_after="195 steps"  # half of the recipe's
 second_ranks=1          # of the second half
 prompt="And God said"
 

@@ -241,6 +241,7 @@ TEST_F(PrepareTest, RefusesTextThatIsTooShort) {
   PrepareOptions skip = options({write("b.jsonl", "bad\nworse\n")});
   skip.on_error = OnError::skip;
   EXPECT_THAT(refuses(skip), AllOf(HasSubstr("2 documents were skipped"), HasSubstr("b.jsonl, line 1")));
+  EXPECT_THAT(refuses(options({})), HasSubstr("no text in no file"));
   EXPECT_FALSE(is_dataset(folder / "data"));
 }
 

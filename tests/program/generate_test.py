@@ -42,7 +42,7 @@ class Generate(ProgramTest):
         self.refused("generate", self.run_folder, "--prompt", "x", "--top-p", "2", says="top-p")
         self.refused("generate", self.run_folder, "--prompt", "x", "--top-k", "-1", says="top-k")
         self.refused("generate", self.run_folder, "--prompt", "x", "--max-tokens", "0", says="at least 1")
-        self.refused("generate", self.run_folder, "--prompt", "", says="prompt")
+        self.refused("generate", self.run_folder, "--prompt", "", says="prompt is empty")
 
     def test_evaluation_agrees_with_the_run_and_over_ranks(self):
         last = [r for r in self.read_metrics() if r.get("event") == "evaluation"][-1]["loss"]

@@ -90,13 +90,16 @@ def command(*arguments, ranks=None):
 
 
 def run(*arguments, ranks=None, **options):
-    return subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=TIMEOUT, **options)
+    return subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=TIMEOUT,
+                          errors="replace", **options)  # a young model's bytes need not be UTF-8
 
 
 def start(*arguments, ranks=None):
     """A running process in a process group of its own, for tests that send signals."""
+    # Once told to end, mpirun takes this many seconds, whether its ranks end at once or not.
+    environment = {**os.environ, "OMPI_MCA_odls_base_sigkill_timeout": "10"}
     return subprocess.Popen(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)
+                            start_new_session=True, env=environment)
 
 
 def wait_for_step(metrics, step):

@@ -54,13 +54,15 @@ class Resume(ProgramTest):
             self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists())
 
     def test_a_signal_to_mpirun_saves_on_all_ranks(self):
-        process = start("train", self.recipe, "--output", self.folder / "run", "--set", "train.max_tokens=38M tokens", ranks=2)
-        wait_for_step(self.folder / "run" / "metrics.jsonl", 3)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=TIMEOUT)
-        self.assertNotEqual(process.returncode, 0)
-        last = [r for r in self.metrics("run") if "event" not in r][-1]["step"]
-        self.assertTrue((self.folder / "run" / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # mpirun passes both on
+            output = f"signal-{int(number)}"
+            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens", ranks=2)
+            wait_for_step(self.folder / output / "metrics.jsonl", 3)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=TIMEOUT)
+            self.assertNotEqual(process.returncode, 0)
+            last = [r for r in self.metrics(output) if "event" not in r][-1]["step"]
+            self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
 
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
         process = start("train", self.recipe, "--output", self.folder / "run", ranks=2)
