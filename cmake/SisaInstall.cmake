@@ -8,6 +8,9 @@ set(SISA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/sisa)
 # toolkit's: one process holds one.
 cmake_path(GET LIBTORCH_ROOT PARENT_PATH site_packages)
 file(GLOB bundled_libraries ${site_packages}/nvidia/*/lib)
+# CMake leaves out of the link path what lies in the checkout, as .venv does.
+cmake_path(GET LibTorch_CPU PARENT_PATH libtorch_libraries)
+list(APPEND bundled_libraries ${libtorch_libraries})
 set_target_properties(sisa PROPERTIES
   BUILD_RPATH "${bundled_libraries}" INSTALL_RPATH "${bundled_libraries}" INSTALL_RPATH_USE_LINK_PATH ON)
 target_link_options(sisa PRIVATE -Wl,--enable-new-dtags)

@@ -40,10 +40,10 @@ class NcclCommunicator final : public Communicator {
     for (auto second = gpus.begin(); second != gpus.end(); ++second) {
       const auto first = std::find(gpus.begin(), second, *second);
       if (first != second)
-        throw Error(
+        throw SharedError(fmt::format(
             "Ranks {} and {} share the GPU {}, but each rank needs a GPU of its own. Start at most as many "
             "ranks on a host as it has GPUs, and look at CUDA_VISIBLE_DEVICES if it has enough.",
-            first - gpus.begin(), second - gpus.begin(), *second);
+            first - gpus.begin(), second - gpus.begin(), *second));
     }
 
     std::string id_bytes(sizeof(ncclUniqueId), '\0');

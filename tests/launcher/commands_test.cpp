@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 using tests::refusal;
 using tests::world;
 
@@ -177,8 +178,9 @@ TEST_F(Commands, PrepareAndInspect) {
   });
   const Outcome inspected = outcome_of([&] { return run_data_inspect({output}, world()); });
   EXPECT_EQ(prepared.status, common::success);
-  EXPECT_EQ(inspected.text, prepared.text);
+  EXPECT_THAT(inspected.text, StartsWith(prepared.text));
   if (world().is_root()) {
+    EXPECT_THAT(inspected.text, HasSubstr("every checksum and token id is right; it begins \"document 0\""));
     EXPECT_THAT(inspected.text, AllOf(HasSubstr("bytes"), HasSubstr("257"), HasSubstr("validation"),
                                       HasSubstr("10% asked for")));
   }

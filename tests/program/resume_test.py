@@ -56,7 +56,8 @@ class Resume(ProgramTest):
     def test_a_signal_to_mpirun_saves_on_all_ranks(self):
         for number in (signal.SIGTERM, signal.SIGUSR1):  # mpirun passes both on
             output = f"signal-{int(number)}"
-            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens", ranks=2)
+            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens",
+                            "--set", "log.every=1000", ranks=2)  # while mpirun waits it takes no output, and a full pipe stops the ranks
             wait_for_step(self.folder / output / "metrics.jsonl", 3)
             process.send_signal(number)
             out, err = process.communicate(timeout=TIMEOUT)
