@@ -1,11 +1,8 @@
 // The model against float64 vectors made from the defining equations, through the code that trains.
 #include <gtest/gtest.h>
 
-#include <ATen/TensorOperators.h>
-
 #include "model/mixers/registry.h"
-#include "tests/model/bound_model.h"
-#include "tests/model/golden_file.h"
+#include "tests/model/golden_check.h"
 
 namespace sisa::tests {
 namespace {
@@ -38,35 +35,8 @@ class Golden : public testing::TestWithParam<Case> {};
 TEST_P(Golden, LogitsLossHiddenStatesAndGradients) {
   const GoldenFile golden(GetParam().file);
   if (!known(golden.system())) GTEST_SKIP() << "the system " << golden.system() << " does not exist yet";
-  BoundModel bound(golden.config(), GetParam().precision, GetParam().pad_to);
   const double tolerance = GetParam().tolerance;
-
-  const std::vector<std::string> names = golden.names("parameters");
-  ASSERT_EQ(bound.names().size(), names.size());
-  for (const std::string& name : names) {
-    const at::Tensor value = golden.tensor("parameters/" + name);
-    ASSERT_EQ(bound.value(name).sizes(), value.sizes()) << name;
-    bound.value(name).copy_(value);
-  }
-  const at::Tensor all = golden.tensor("tokens");  // (B, T + 1)
-  const int64_t length = all.size(1) - 1;
-  const at::Tensor tokens = all.narrow(1, 0, length), targets = all.narrow(1, 1, length).contiguous();
-
-  std::vector<at::Tensor> hidden;
-  EXPECT_LT(relative_error(bound.model.logits(tokens, &hidden), golden.tensor("logits")), tolerance);
-  for (size_t i = 0; i < hidden.size(); ++i)
-    EXPECT_LT(relative_error(hidden[i], golden.tensor("hidden/" + std::to_string(i))), tolerance)
-        << "layer " << i;
-
-  const at::Tensor sum = bound.model.loss_sum(tokens, targets);
-  const auto count = static_cast<double>(targets.numel());
-  EXPECT_LT(relative_error(sum / count, golden.tensor("loss")), tolerance);
-  EXPECT_LT(relative_error(bound.model.token_losses(tokens, targets).mean(), golden.tensor("loss")),
-            tolerance);
-  sum.backward();
-  for (const std::string& name : names)
-    EXPECT_LT(relative_error(bound.gradient(name) / count, golden.tensor("gradients/" + name)), tolerance)
-        << name;
+  check_golden(golden, GetParam().precision, GetParam().pad_to, at::kCPU, {tolerance, tolerance});
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, Golden, testing::ValuesIn(cases()), [](const auto& test) {

@@ -1,0 +1,102 @@
+// Parameter counts of the published sizes, without allocating any.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "model/config.h"
+
+namespace sisa::tests {
+namespace {
+
+using model::ModelConfig;
+
+struct Row {
+  const char* system;
+  int64_t d_model, num_heads, num_layers, d_state, d_ff, parameters;
+};
+
+// The project's budgets: the published widths with a vocabulary of 50,277.
+constexpr Row rows[] = {
+    {"transformer", 512, 8, 6, 0, 2048, 50'914'304},     {"sisa", 512, 8, 6, 16, 1939, 50'917'472},
+    {"sisa", 512, 8, 6, 32, 1832, 50'914'400},           {"sisa", 512, 8, 6, 64, 1619, 50'917'472},
+    {"sisa", 512, 8, 6, 128, 1192, 50'914'400},          {"transformer", 768, 12, 12, 0, 3072, 151'878'144},
+    {"sisa", 768, 12, 12, 16, 2908, 151'878'432},        {"sisa", 768, 12, 12, 32, 2748, 151'878'432},
+    {"sisa", 768, 12, 12, 64, 2428, 151'878'432},        {"sisa", 768, 12, 12, 128, 1788, 151'878'432},
+    {"transformer", 1024, 16, 24, 0, 2944, 369'252'352}, {"sisa", 1024, 16, 24, 16, 2725, 369'228'544},
+    {"sisa", 1024, 16, 24, 32, 2512, 369'253'120},       {"sisa", 1024, 16, 24, 64, 2085, 369'228'544},
+    {"sisa", 1024, 16, 24, 128, 1232, 369'253'120},
+};
+
+ModelConfig config_of(const Row& row) {
+  ModelConfig c;
+  c.system = row.system;
+  c.d_model = row.d_model;
+  c.num_heads = row.num_heads;
+  c.num_layers = row.num_layers;
+  c.d_ff = row.d_ff;
+  if (row.d_state > 0) c.d_state = row.d_state;
+  return c;
+}
+
+TEST(Counts, PublishedSizes) {
+  for (const Row& row : rows)
+    EXPECT_EQ(model::num_parameters(config_of(row)), row.parameters) << row.system << " " << row.d_ff;
+}
+
+TEST(Counts, MatchFindsTheWidthBack) {
+  for (const Row& row : rows) {
+    ModelConfig c = config_of(row);
+    c.d_ff = 7;  // takes no part
+    EXPECT_EQ(model::match_d_ff(c, row.parameters), row.d_ff);
+  }
+}
+
+TEST(Counts, MatchRefusesTooFew) {
+  try {
+    model::match_d_ff(config_of(rows[0]), 1000);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("1,000"), testing::HasSubstr("d_ff")));
+  }
+}
+
+struct Wrong {
+  const char* what;
+  void (*change)(ModelConfig&);
+  const char* says;
+};
+
+TEST(Config, RefusesWhatMakesNoNetwork) {
+  const Wrong wrongs[] = {
+      {"unknown system", [](ModelConfig& c) { c.system = "sissa"; }, "Did you mean 'sisa'?"},
+      {"no layers", [](ModelConfig& c) { c.num_layers = 0; }, "model.num_layers is 0"},
+      {"negative width", [](ModelConfig& c) { c.d_model = -768; }, "model.d_model is -768"},
+      {"no vocabulary", [](ModelConfig& c) { c.vocab_size = 0; }, "model.vocab_size is 0"},
+      {"negative SwiGLU", [](ModelConfig& c) { c.d_ff = -1; }, "model.d_ff is -1"},
+      {"no heads", [](ModelConfig& c) { c.num_heads = 0; }, "model.num_heads is 0"},
+      {"heads that do not divide", [](ModelConfig& c) { c.num_heads = 7; }, "model.num_heads = 7"},
+      {"odd head", [](ModelConfig& c) { c.d_model = 12; }, "must be even"},
+      {"RoPE base", [](ModelConfig& c) { c.rope_base = 0; }, "model.rope_base is 0"},
+      {"odd state", [](ModelConfig& c) { c.d_state = 5; }, "model.d_state is 5"},
+      {"offset", [](ModelConfig& c) { c.offset = "none"; }, "causal or minimax"},
+      {"decay", [](ModelConfig& c) { c.decay = "some"; }, "learned or none"},
+      {"rotation", [](ModelConfig& c) { c.rotation = "some"; }, "learned or none"},
+      {"lambda", [](ModelConfig& c) { c.lambda = "free"; }, "learned or fixed"},
+      {"clamp", [](ModelConfig& c) { c.clamp = 100; }, "model.clamp is 100"},
+      {"causal offset", [](ModelConfig& c) { c.causal_offset = -60; }, "model.causal_offset is -60"},
+  };
+  model::validate({});
+  for (const Wrong& wrong : wrongs) {
+    ModelConfig c;
+    wrong.change(c);
+    try {
+      model::validate(c);
+      ADD_FAILURE() << wrong.what << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(wrong.says));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sisa::tests

@@ -1,0 +1,105 @@
+// The model on a GPU. Skipped where there is none.
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
+#include "model/attention.h"
+#include "model/functional.h"
+#include "tests/model/golden_check.h"
+
+namespace sisa::tests {
+namespace {
+
+using common::Precision;
+
+class ModelOnGpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!at::globalContext().hasCUDA() || c10::impl::getDeviceGuardImpl(at::kCUDA)->deviceCount() == 0)
+      GTEST_SKIP() << "no GPU";
+    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setAllowBF16ReductionCuBLAS(false);
+  }
+  const at::Device gpu_{at::kCUDA, 0};
+};
+
+TEST_F(ModelOnGpu, GoldenFilesInFp32) {
+  for (const auto& file : golden_files()) {
+    const GoldenFile golden(file);
+    SCOPED_TRACE(golden.name());
+    check_golden(golden, Precision::fp32, 64, gpu_, {2e-5, 2e-5});
+  }
+}
+
+TEST_F(ModelOnGpu, GoldenFilesInBf16) {
+  for (const auto& file : golden_files()) {
+    const GoldenFile golden(file);
+    SCOPED_TRACE(golden.name());
+    check_golden(golden, Precision::bf16, 64, gpu_, {2e-2, 0});
+  }
+}
+
+TEST_F(ModelOnGpu, AttentionAsOnTheCpu) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const double tolerance = type == at::kFloat ? 1e-5 : 2e-2;
+    for (const int64_t T : {2, 37, 129, 300}) {
+      at::manual_seed(1);
+      std::vector<at::Tensor> on_cpu, on_gpu;
+      for (const int64_t width : {80, 80, 64}) {
+        const at::Tensor x = at::randn({2, T, 3, width}).to(type);
+        on_cpu.push_back(x.to(at::kFloat).set_requires_grad(true));
+        on_gpu.push_back(x.to(gpu_).set_requires_grad(true));
+      }
+      const at::Tensor a = model::attention(on_cpu[0], on_cpu[1], on_cpu[2], 0.125);
+      const at::Tensor b = model::attention(on_gpu[0], on_gpu[1], on_gpu[2], 0.125);
+      EXPECT_LT(relative_error(b, a), tolerance) << T;
+      const at::Tensor weight = at::randn(a.sizes());
+      (a * weight).sum().backward();
+      (b.to(at::kFloat) * weight.to(gpu_)).sum().backward();
+      for (size_t i = 0; i < 3; ++i)
+        EXPECT_LT(relative_error(on_gpu[i].grad(), on_cpu[i].grad()), tolerance) << T << " input " << i;
+    }
+  }
+}
+
+// From bf16 operands into an fp32 buffer, over two passes.
+TEST_F(ModelOnGpu, WeightGradientsAreNotRoundedToBf16) {
+  at::manual_seed(2);
+  const int64_t n = 4096, in = 64, out = 128;
+  common::Parameter p{.name = "p", .bucket = "b", .rows = out, .columns = in};
+  p.value = at::randn({out, in}).to(at::kBFloat16).to(gpu_).set_requires_grad(true);
+  p.gradient = at::zeros({out, in}, at::device(gpu_).dtype(at::kFloat));
+  at::Tensor expected = at::zeros({out, in}, at::kDouble);
+  for (int pass = 0; pass < 2; ++pass) {
+    const at::Tensor x = at::randn({n, in}).to(at::kBFloat16), weight = at::randn({n, out}).to(at::kBFloat16);
+    (model::linear(x.to(gpu_), p) * weight.to(gpu_)).sum(at::kFloat).backward();
+    expected += weight.to(at::kDouble).t().mm(x.to(at::kDouble));
+  }
+  EXPECT_LT(relative_error(p.gradient, expected), 1e-5);  // bf16 would be off by 4e-3
+}
+
+TEST_F(ModelOnGpu, AnyRangeOfDecayStaysFinite) {
+  for (const double range : {5.0, 22.0, 43.0, 60.0, 80.0}) {
+    model::ModelConfig c;
+    c.vocab_size = 61;
+    c.d_model = 128;
+    c.num_layers = 2;
+    c.num_heads = 2;
+    c.d_ff = 128;
+    c.causal_offset = range;
+    constexpr int64_t length = 512;
+    c.alpha_bias = std::log(std::expm1(2 * range / length));
+    BoundModel bound(c, Precision::bf16, 64, 1, gpu_);
+    at::manual_seed(3);
+    const at::Tensor x = at::randint(61, {2, length}, at::kLong).to(gpu_);
+    bound.model.loss_sum(x, x).backward();
+    for (const std::string& name : bound.names())
+      EXPECT_TRUE(bound.gradient(name).isfinite().all().item<bool>()) << name << " at " << range;
+  }
+}
+
+}  // namespace
+}  // namespace sisa::tests

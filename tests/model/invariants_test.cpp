@@ -1,0 +1,232 @@
+// What must hold whatever the weights (spec sections 1.4, 1.8 and 11).
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include "tests/model/bound_model.h"
+
+namespace sisa::tests {
+namespace {
+
+using common::Precision;
+using model::ModelConfig;
+
+ModelConfig small(const std::string& system) {
+  ModelConfig c;
+  c.system = system;
+  c.vocab_size = 61;
+  c.d_model = 32;
+  c.num_layers = 2;
+  c.num_heads = 2;
+  c.d_ff = 43;
+  c.d_state = 6;
+  c.alpha_bias = -2;
+  return c;
+}
+
+at::Tensor tokens(int64_t batch, int64_t length, int64_t vocab_size = 61) {
+  return at::randint(vocab_size, {batch, length}, at::kLong);
+}
+
+// Larger weights than the initial ones, so that every part matters.
+void stir(BoundModel& bound, double scale = 0.3) {
+  at::manual_seed(3);
+  for (const std::string& name : bound.names()) {
+    const at::Tensor value = bound.value(name);
+    value.add_(at::randn(value.sizes(), at::kDouble).mul(scale * 0.5).to(value.scalar_type()));
+  }
+}
+
+class EverySystem : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Systems, EverySystem, testing::Values("transformer", "sisa"));
+
+TEST_P(EverySystem, InitialLossOfRandomTokens) {
+  ModelConfig c = small(GetParam());
+  c.vocab_size = 5000;
+  c.d_model = 256;
+  c.num_heads = 4;
+  c.d_ff = 300;
+  c.alpha_bias = -5;
+  BoundModel bound(c, Precision::fp32);
+  at::manual_seed(1);
+  const double loss =
+      bound.model.token_losses(tokens(8, 256, 5000), tokens(8, 256, 5000)).mean().item<double>();
+  EXPECT_NEAR(loss, std::log(5000.0) + 256 * 2e-4, 0.03);
+}
+
+TEST_P(EverySystem, PaddingChangesNothingAndStaysZero) {
+  at::manual_seed(2);
+  const at::Tensor x = tokens(2, 19), y = tokens(2, 19);
+  BoundModel plain(small(GetParam()), Precision::fp64, 1), padded(small(GetParam()), Precision::fp64, 64);
+  const at::Tensor a = plain.model.loss_sum(x, y), b = padded.model.loss_sum(x, y);
+  EXPECT_LT(relative_error(b, a), 1e-13);
+  a.backward();
+  b.backward();
+  double logical = 0, physical = 0;
+  for (const std::string& name : plain.names()) {
+    EXPECT_LT(relative_error(padded.gradient(name), plain.gradient(name)), 1e-11) << name;
+    logical += padded.gradient(name).square().sum().item<double>();
+  }
+  for (const auto& range : padded.space.ranges()) physical += range.gradients.square().sum().item<double>();
+  EXPECT_DOUBLE_EQ(physical, logical);
+}
+
+TEST_P(EverySystem, EarlierLogitsDoNotDependOnLaterTokens) {
+  at::manual_seed(4);
+  BoundModel bound(small(GetParam()), Precision::fp32);
+  stir(bound);
+  const at::Tensor x = tokens(1, 37), changed = x.clone();
+  const int64_t t = 20;
+  changed.narrow(1, t, 17).copy_((x.narrow(1, t, 17) + 1).remainder(61));
+  const at::Tensor before = bound.model.logits(x), after = bound.model.logits(changed);
+  EXPECT_TRUE(at::equal(before.narrow(1, 0, t), after.narrow(1, 0, t)));
+  EXPECT_FALSE(at::equal(before.narrow(1, t, 1), after.narrow(1, t, 1)));
+}
+
+TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
+  std::vector<ModelConfig> configs = {small(GetParam())};
+  if (GetParam() == "sisa") {
+    for (const char* key : {"decay", "rotation", "lambda", "offset"}) {
+      ModelConfig c = small("sisa");
+      if (key == std::string("decay")) c.decay = "none";
+      if (key == std::string("rotation")) c.rotation = "none";
+      if (key == std::string("lambda")) c.lambda = "fixed";
+      if (key == std::string("offset")) c.offset = "minimax";
+      configs.push_back(c);
+    }
+  }
+  at::manual_seed(5);
+  const at::Tensor x = tokens(2, 11), y = tokens(2, 11);
+  for (const ModelConfig& c : configs) {
+    BoundModel bound(c, Precision::fp64);
+    stir(bound, 0.1);
+    bound.model.loss_sum(x, y).backward();
+    for (const std::string& name : bound.names()) {
+      // Along one random direction for each parameter.
+      const at::Tensor value = bound.value(name), direction = at::randn(value.sizes(), at::kDouble);
+      constexpr double h = 1e-5;
+      const auto loss_at = [&](double step) {
+        const at::Tensor kept = value.clone();
+        value.add_(direction, step);
+        const double loss = bound.model.token_losses(x, y).sum().item<double>();
+        value.copy_(kept);
+        return loss;
+      };
+      const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
+      const double analytic = (bound.gradient(name) * direction).sum().item<double>();
+      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric)))
+          << name << " decay " << c.decay << " offset " << c.offset;
+    }
+  }
+}
+
+TEST(Sisa, WithoutLambdaIsTheTransformer) {
+  for (const double raw : {-40.0, -200.0}) {  // at -200 softplus is exactly 0 in fp32
+    BoundModel sisa(small("sisa"), Precision::fp32), transformer(small("transformer"), Precision::fp32);
+    for (const std::string& name : transformer.names()) sisa.value(name).copy_(transformer.value(name));
+    for (const std::string& name : sisa.names())
+      if (name.ends_with("lambda_raw")) sisa.value(name).fill_(raw);
+    at::manual_seed(6);
+    const at::Tensor x = tokens(2, 23);
+    EXPECT_LT(relative_error(sisa.model.logits(x), transformer.model.logits(x)), 1e-5);
+    sisa.model.loss_sum(x, x).backward();
+    for (const std::string& name : sisa.names())
+      EXPECT_TRUE(sisa.gradient(name).isfinite().all().item<bool>()) << name << " " << raw;
+  }
+}
+
+// The published offset depends on the last token, so that a bound clamp lets the past see the future.
+TEST(Sisa, MinimaxLeaksOnceItsClampBinds) {
+  ModelConfig c = small("sisa");
+  c.offset = "minimax";
+  c.alpha_bias = 1.5;  // total decay of about 63 over 37 tokens: far beyond twice the clamp of 11
+  BoundModel bound(c, Precision::fp64);
+  stir(bound);
+  at::manual_seed(7);
+  const at::Tensor x = tokens(1, 37), changed = x.clone();
+  changed.narrow(1, 36, 1).copy_((x.narrow(1, 36, 1) + 1).remainder(61));
+  const at::Tensor before = bound.model.logits(x).narrow(1, 0, 36),
+                   after = bound.model.logits(changed).narrow(1, 0, 36);
+  EXPECT_GT((before - after).abs().max().item<double>(), 1e-9);
+}
+
+// e^{g_i} C_i and e^{-g_j} B_j: a shift of all g cancels. With a constant decay, another offset is such a
+// shift.
+TEST(Sisa, AnotherOffsetChangesNothing) {
+  ModelConfig c = small("sisa"), other = c;
+  other.causal_offset = 40;
+  BoundModel a(c, Precision::fp64), b(other, Precision::fp64);
+  at::manual_seed(8);
+  const at::Tensor x = tokens(2, 29);
+  EXPECT_LT(relative_error(b.model.logits(x), a.model.logits(x)), 1e-12);
+}
+
+TEST(Sisa, NoDecayAndNoRotationHaveFewerParameters) {
+  ModelConfig c = small("sisa");
+  const int64_t all = model::num_parameters(c), heads = c.num_heads, layers = c.num_layers, d = c.d_model;
+  c.decay = "none";
+  EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + heads));
+  c.rotation = "none";
+  EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + heads + d * heads * c.d_state / 2));
+  c.lambda = "fixed";
+  EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + 2 * heads + d * heads * c.d_state / 2));
+}
+
+// Largest |g + c0| from 5 to 80: nothing overflows, forward or backward.
+TEST(Sisa, AnyRangeOfDecayStaysFinite) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16})
+    for (const double range : {5.0, 11.0, 22.0, 43.0, 60.0, 75.0, 80.0}) {
+      ModelConfig c = small("sisa");
+      c.causal_offset = std::min(range, 80.0);
+      constexpr int64_t length = 64;
+      const double each = 2 * range / length;  // softplus(alpha) of each token
+      c.alpha_bias = std::log(std::expm1(each));
+      BoundModel bound(c, precision);
+      at::manual_seed(9);
+      const at::Tensor x = tokens(2, length);
+      const at::Tensor loss = bound.model.loss_sum(x, x);
+      loss.backward();
+      EXPECT_TRUE(std::isfinite(loss.item<double>())) << range;
+      for (const std::string& name : bound.names())
+        EXPECT_TRUE(bound.gradient(name).isfinite().all().item<bool>()) << name << " at " << range;
+    }
+}
+
+TEST(Precision, Bf16IsNearFp32) {
+  BoundModel wide(small("sisa"), Precision::fp32), narrow(small("sisa"), Precision::bf16);
+  at::manual_seed(10);
+  const at::Tensor x = tokens(2, 33);
+  EXPECT_LT(relative_error(narrow.model.logits(x), wide.model.logits(x)), 2e-2);
+}
+
+TEST(Precision, ManySmallBatchesAreOneLargeInBf16) {
+  BoundModel many(small("sisa"), Precision::bf16), one(small("sisa"), Precision::bf16);
+  at::manual_seed(11);
+  const at::Tensor x = tokens(256, 8), y = tokens(256, 8);
+  for (int64_t i = 0; i < 256; ++i) many.model.loss_sum(x.narrow(0, i, 1), y.narrow(0, i, 1)).backward();
+  one.model.loss_sum(x, y).backward();
+  for (const std::string& name : one.names()) {
+    EXPECT_EQ(many.gradient(name).scalar_type(), at::kFloat);
+    EXPECT_LT(relative_error(many.gradient(name), one.gradient(name)), 2e-3) << name;
+  }
+}
+
+TEST(Initial, EqualNamesAndShapesAreEqualAcrossSystems) {
+  BoundModel sisa(small("sisa"), Precision::fp32, 8, 42),
+      transformer(small("transformer"), Precision::fp32, 64, 42),
+      another(small("sisa"), Precision::fp32, 8, 43);
+  for (const std::string& name : transformer.names())
+    EXPECT_TRUE(at::equal(sisa.value(name), transformer.value(name))) << name;
+  EXPECT_FALSE(at::equal(sisa.value("embed.weight"), another.value("embed.weight")));
+  EXPECT_NEAR(sisa.value("embed.weight").square().mean().sqrt().item<double>(), 0.02, 0.002);
+  EXPECT_NEAR(sisa.value("layers.0.theta_proj.weight").square().mean().sqrt().item<double>(), 0.01, 0.002);
+  EXPECT_EQ(sisa.value("layers.1.alpha_proj.bias").min().item<double>(), -2);
+  EXPECT_EQ(sisa.value("layers.1.lambda_raw").max().item<double>(), -1);
+  EXPECT_EQ(sisa.value("final_norm.weight").min().item<double>(), 1);
+}
+
+}  // namespace
+}  // namespace sisa::tests
