@@ -1,4 +1,4 @@
-// Reads a golden file: float64 vectors made from the defining equations (see docs/numerics.md for what they
+// Reads a golden file: float64 vectors made from the defining equations (see docs/systems.md for what they
 // hold).
 #pragma once
 

@@ -50,8 +50,8 @@ TEST_F(ModelOnGpu, AttentionAsOnTheCpu) {
       std::vector<at::Tensor> on_cpu, on_gpu;
       for (const int64_t width : {80, 80, 64}) {
         const at::Tensor x = at::randn({2, T, 3, width}).to(type);
-        on_cpu.push_back(x.to(at::kFloat).set_requires_grad(true));
-        on_gpu.push_back(x.to(gpu_).set_requires_grad(true));
+        on_cpu.push_back(x.to(at::kFloat).clone().set_requires_grad(true));
+        on_gpu.push_back(x.to(gpu_).clone().set_requires_grad(true));
       }
       const at::Tensor a = model::attention(on_cpu[0], on_cpu[1], on_cpu[2], 0.125);
       const at::Tensor b = model::attention(on_gpu[0], on_gpu[1], on_gpu[2], 0.125);

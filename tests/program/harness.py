@@ -97,7 +97,7 @@ def run(*arguments, ranks=None, **options):
 def start(*arguments, ranks=None):
     """A running process in a process group of its own, for tests that send signals."""
     # Once told to end, mpirun takes this many seconds, whether its ranks end at once or not.
-    environment = {**os.environ, "OMPI_MCA_odls_base_sigkill_timeout": "10"}
+    environment = {**os.environ, "OMPI_MCA_odls_base_sigkill_timeout": "3"}
     return subprocess.Popen(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             start_new_session=True, env=environment)
 

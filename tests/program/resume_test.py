@@ -75,6 +75,17 @@ class Resume(ProgramTest):
         by_step = {r["step"]: r["loss"] for r in self.metrics("run") if "event" not in r}  # a repeated step: the later record
         self.assertEqual([by_step[s] for s in range(1, 51)], self.losses("whole"))
 
+    def test_a_rank_that_dies_takes_the_run_with_it(self):
+        process = start("train", self.recipe, "--output", self.folder / "run", "--set", "train.max_tokens=38M tokens",
+                        "--set", "log.every=1000", ranks=2)
+        wait_for_step(self.folder / "run" / "metrics.jsonl", 12)
+        ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        self.assertEqual(len(ranks), 2)
+        os.kill(int(ranks[1]), signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+        self.assertNotEqual(process.returncode, 0)
+        self.train("run", "--stop-after", "1 steps", "--set", "train.max_tokens=38M tokens", ranks=2)  # what was saved is sound
+
     def test_a_damaged_checkpoint_is_passed_over(self):
         self.train("run", *TWENTY)
         newest = self.folder / "run" / "checkpoints" / "step-20" / "rank-00000.h5"
