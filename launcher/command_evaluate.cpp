@@ -13,7 +13,7 @@ namespace sisa::launcher {
 int run_evaluate(const EvaluateArguments& arguments, const parallel::World& world) {
   RunReference run;
   world.together([&] { run = parse_run_reference(arguments.run); });
-  const TrainedModel trained(run, world);
+  const TrainedModel trained(run, arguments.overrides, world);
   const Reporter reporter(world.is_root(), "");
   const Sources sources(trained.recipe, run.folder, reporter, world);
   const HeldOutResult result =

@@ -22,7 +22,7 @@ int run_generate(const GenerateArguments& arguments, const parallel::World& worl
     if (prompt.empty())
       throw Error("The prompt is empty; give at least one character with --prompt or --prompt-file.");
   });
-  const TrainedModel trained(run, world);
+  const TrainedModel trained(run, arguments.overrides, world);
   if (!world.is_root()) return common::success;  // one rank's text is enough
 
   const auto tokenizer = data::make_tokenizer(trained.recipe.data.tokenizer);

@@ -37,11 +37,15 @@ CLI::Option* add_read(CLI::App& app, const std::string& name, const std::string&
       doc);
 }
 
-void add_recipe(CLI::App& app, std::filesystem::path& recipe, std::vector<std::string>& overrides) {
-  app.add_option("RECIPE", recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
+void add_overrides(CLI::App& app, std::vector<std::string>& overrides) {
   app.add_option("--set", overrides, "override a key of the recipe; may be repeated")
       ->allow_extra_args(false)
       ->type_name("SECTION.KEY=VALUE");
+}
+
+void add_recipe(CLI::App& app, std::filesystem::path& recipe, std::vector<std::string>& overrides) {
+  app.add_option("RECIPE", recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
+  add_overrides(app, overrides);
 }
 
 void add_run(CLI::App& app, std::string& run) {
@@ -84,7 +88,9 @@ void add_train(CLI::App& program, Command& command) {
 
 void add_evaluate(CLI::App& program, Command& command) {
   CLI::App& app = *program.add_subcommand("evaluate", "Score a trained model on its held-out text");
-  add_run(app, arguments_of<EvaluateArguments>(app, command).run);
+  auto& arguments = arguments_of<EvaluateArguments>(app, command);
+  add_run(app, arguments.run);
+  add_overrides(app, arguments.overrides);
 }
 
 void add_generate(CLI::App& program, Command& command) {
@@ -92,6 +98,7 @@ void add_generate(CLI::App& program, Command& command) {
   auto& arguments = arguments_of<GenerateArguments>(app, command);
   model::GenerateOptions& options = arguments.options;
   add_run(app, arguments.run);
+  add_overrides(app, arguments.overrides);
   CLI::Option_group& prompt = *app.add_option_group("Prompt");
   prompt.add_option("--prompt", arguments.prompt, "text to continue")->type_name("TEXT");
   prompt.add_option("--prompt-file", arguments.prompt_file, "file that holds it")->type_name("FILE");

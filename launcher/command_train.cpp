@@ -1,4 +1,4 @@
-#include <charconv>
+#include <string>
 
 #include "common/error.h"
 #include "launcher/commands.h"
@@ -9,16 +9,13 @@
 namespace sisa::launcher {
 namespace {
 
+// The command line has seen to it that `resume` is one of the three.
 TrainOptions train_options(const TrainArguments& arguments) {
   TrainOptions options{.stop_after = arguments.stop_after};
-  if (arguments.resume == "never") options.resume = TrainOptions::Resume::never;
-  if (arguments.resume != "auto" && arguments.resume != "never") {
-    options.resume = TrainOptions::Resume::step;
-    const char* const end = arguments.resume.data() + arguments.resume.size();
-    const auto [stop, error] = std::from_chars(arguments.resume.data(), end, options.resume_step);
-    if (error != std::errc() || stop != end || options.resume_step < 0)
-      throw Error("--resume is '{}'; it must be auto, never or the step of a checkpoint.", arguments.resume);
-  }
+  if (arguments.resume == "never")
+    options.resume = TrainOptions::Resume::never;
+  else if (arguments.resume != "auto")
+    options = {TrainOptions::Resume::step, std::stoll(arguments.resume), arguments.stop_after};
   return options;
 }
 

@@ -27,12 +27,14 @@ struct TrainArguments {
 };
 
 struct EvaluateArguments {
-  std::string run;  // RUN or RUN@STEP
+  std::string run;                     // RUN or RUN@STEP
+  std::vector<std::string> overrides;  // of the recipe in the checkpoint: "run.device=cpu"
 };
 
 struct GenerateArguments {
-  std::string run;                    // RUN or RUN@STEP
-  std::optional<std::string> prompt;  // one of the two is given
+  std::string run;                     // RUN or RUN@STEP
+  std::vector<std::string> overrides;  // as of evaluate
+  std::optional<std::string> prompt;   // one of the two is given
   std::optional<std::filesystem::path> prompt_file;
   model::GenerateOptions options;  // ranges not yet checked; context_length is the run's
 };

@@ -50,12 +50,14 @@ checkpoint::Entry find_checkpoint(const RunReference& run, const checkpoint::Sto
   return *newest;
 }
 
-TrainedModel::TrainedModel(const RunReference& run, const parallel::World& world) : device(at::kCPU) {
+TrainedModel::TrainedModel(const RunReference& run, const std::vector<std::string>& overrides,
+                           const parallel::World& world)
+    : device(at::kCPU) {
   const checkpoint::Store store(run.folder.checkpoints(), world);
   const checkpoint::Entry entry = find_checkpoint(run, store, world);
   step = entry.step;
   world.together([&] {
-    recipe = parse_recipe(checkpoint::read_master(entry.path).state.recipe, entry.path.string());
+    recipe = parse_recipe(checkpoint::read_master(entry.path).state.recipe, entry.path.string(), overrides);
     recipe.run.output = run.folder.path;  // the folder may have moved
     device = open_device(recipe.run.device, recipe.run.threads, world);
   });

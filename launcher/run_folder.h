@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/store.h"
 #include "launcher/recipe.h"
@@ -38,8 +39,9 @@ checkpoint::Entry find_checkpoint(const RunReference& run, const checkpoint::Sto
 
 // A trained model, ready to compute; without optimizer state. The recipe is the one stored in the checkpoint.
 struct TrainedModel {
-  // Collective.
-  TrainedModel(const RunReference& run, const parallel::World& world);
+  // Collective. `overrides` ("section.key=value") change the stored recipe, such as its device.
+  TrainedModel(const RunReference& run, const std::vector<std::string>& overrides,
+               const parallel::World& world);
 
   Recipe recipe;
   int64_t step = 0;

@@ -35,7 +35,9 @@ std::pair<int64_t, int64_t> share(int64_t count, const parallel::World& world) {
 RunFolder create_folder(const Recipe& recipe, const parallel::World& world) {
   const RunFolder folder{recipe.run.output};
   world.together([&] {
-    if (world.is_root()) common::create_directories(folder.checkpoints());
+    if (!world.is_root()) return;
+    common::create_directories(folder.checkpoints());
+    Reporter(true, folder.metrics());  // it can be written
   });
   return folder;
 }

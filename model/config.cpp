@@ -1,6 +1,5 @@
 #include "model/config.h"
 
-#include <array>
 #include <cmath>
 
 #include "common/error.h"

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/softplus.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/error.h"

@@ -3,12 +3,15 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/einsum.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/error.h"
 #include "model/attention.h"
 #include "model/functional.h"
 #include "tests/model/bound_model.h"
@@ -58,6 +61,18 @@ TEST(Attention, InfiniteMaskedScoresDoNoHarm) {
   at::manual_seed(2);
   const at::Tensor output = model::attention(q, k, at::randn({1, T, 1, 8}), 1);
   EXPECT_TRUE(output.isfinite().all().item<bool>());
+}
+
+// Not a GPU's tensors, but like them not the CPU's: the choice of an implementation needs no memory.
+TEST(Attention, RefusesFp64OffTheCpu) {
+  const at::Tensor x = at::empty({1, 2, 1, 8}, at::device(at::kMeta).dtype(at::kDouble));
+  try {
+    model::attention(x, x, x, 1);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("Double"), testing::HasSubstr("run.precision")));
+  }
 }
 
 TEST(Functional, LinearUsesTheRowsAskedFor) {
@@ -112,6 +127,29 @@ TEST(Functional, CrossEntropyMasksThePadding) {
   EXPECT_LT(relative_error(hidden.grad(), h.grad()), 1e-12);
   EXPECT_LT(relative_error(p.gradient.narrow(0, 0, vocabulary), e.grad()), 1e-12);
   EXPECT_EQ(p.gradient.narrow(0, vocabulary, physical - vocabulary).abs().max().item<double>(), 0);
+}
+
+// More rows than one part of the loss takes (at most 16,384), the last part being short.
+TEST(Functional, CrossEntropyInPartsIsThatOfAllRows) {
+  at::manual_seed(5);
+  const int64_t N = 40'000, d = 4, vocabulary = 61, physical = 64;
+  common::Parameter p{.name = "p", .bucket = "b", .rows = physical, .columns = d};
+  p.value = at::randn({physical, d}, at::kDouble).set_requires_grad(true);
+  p.gradient = at::zeros({physical, d}, at::kDouble);
+  const at::Tensor hidden = at::randn({N, d}, at::kDouble).set_requires_grad(true),
+                   targets = at::randint(vocabulary, {N}, at::kLong);
+  const at::Tensor h = hidden.detach().clone().set_requires_grad(true),
+                   e = p.value.detach().narrow(0, 0, vocabulary).clone().set_requires_grad(true);
+  const at::Tensor sum = model::cross_entropy_sum(hidden, p, vocabulary, targets, at::kDouble),
+                   each = model::cross_entropies(hidden.detach(), p, vocabulary, targets, at::kDouble),
+                   plain = at::cross_entropy_loss(h.mm(e.t()), targets) * N;
+  EXPECT_EQ(each.size(0), N);
+  EXPECT_LT(relative_error(sum, plain), 1e-12);
+  EXPECT_LT(relative_error(each.sum(), plain), 1e-12);
+  (sum * 0.25).backward();
+  (plain * 0.25).backward();
+  EXPECT_LT(relative_error(hidden.grad(), h.grad()), 1e-12);
+  EXPECT_LT(relative_error(p.gradient.narrow(0, 0, vocabulary), e.grad()), 1e-12);
 }
 
 }  // namespace

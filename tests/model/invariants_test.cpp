@@ -6,6 +6,8 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {
@@ -175,13 +177,14 @@ TEST(Sisa, NoDecayAndNoRotationHaveFewerParameters) {
   EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + 2 * heads + d * heads * c.d_state / 2));
 }
 
-// Largest |g + c0| from 5 to 80: nothing overflows, forward or backward.
+// Largest |g + c0| from 5 to 80: nothing overflows, forward or backward. 600 tokens are several tiles of the
+// attention.
 TEST(Sisa, AnyRangeOfDecayStaysFinite) {
-  for (const Precision precision : {Precision::fp32, Precision::bf16})
+  for (const auto& [precision, length] : {std::pair{Precision::fp32, 64}, std::pair{Precision::bf16, 64},
+                                          std::pair{Precision::fp32, 600}, std::pair{Precision::bf16, 600}})
     for (const double range : {5.0, 11.0, 22.0, 43.0, 60.0, 75.0, 80.0}) {
       ModelConfig c = small("sisa");
-      c.causal_offset = std::min(range, 80.0);
-      constexpr int64_t length = 64;
+      c.causal_offset = range;
       const double each = 2 * range / length;  // softplus(alpha) of each token
       c.alpha_bias = std::log(std::expm1(each));
       BoundModel bound(c, precision);
@@ -200,6 +203,25 @@ TEST(Precision, Bf16IsNearFp32) {
   at::manual_seed(10);
   const at::Tensor x = tokens(2, 33);
   EXPECT_LT(relative_error(narrow.model.logits(x), wide.model.logits(x)), 2e-2);
+}
+
+// Everything is bf16 but lambda_raw, gradients too, so they are near those of fp32 and no nearer.
+TEST(Precision, PureBf16TrainsInItsOwnTypes) {
+  BoundModel wide(small("sisa"), Precision::fp32), pure(small("sisa"), Precision::bf16_pure);
+  at::manual_seed(12);
+  const at::Tensor x = tokens(2, 33), y = tokens(2, 33);
+  EXPECT_LT(relative_error(pure.model.logits(x), wide.model.logits(x)), 1e-2);
+  const at::Tensor expected = wide.model.loss_sum(x, y), loss = pure.model.loss_sum(x, y);
+  EXPECT_EQ(loss.scalar_type(), at::kFloat);
+  EXPECT_LT(relative_error(loss, expected), 1e-4);
+  expected.backward();
+  loss.backward();
+  for (const std::string& name : pure.names()) {
+    const bool lambda = name.ends_with("lambda_raw");
+    EXPECT_EQ(pure.value(name).scalar_type(), lambda ? at::kFloat : at::kBFloat16) << name;
+    EXPECT_EQ(pure.gradient(name).scalar_type(), lambda ? at::kFloat : at::kBFloat16) << name;
+    EXPECT_LT(relative_error(pure.gradient(name), wide.gradient(name)), 5e-2) << name;
+  }
 }
 
 TEST(Precision, ManySmallBatchesAreOneLargeInBf16) {

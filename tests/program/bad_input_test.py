@@ -49,6 +49,9 @@ class BadInput(ProgramTest):
         for ranks in (None, 2):
             self.refused("train", self.recipe, "--output", blocked / "run", ranks=ranks, says="a-file")
         self.assertEqual(blocked.read_text(), "in the way")
+        (self.folder / "odd" / "metrics.jsonl").mkdir(parents=True)
+        for ranks in (None, 2):
+            self.refused("train", self.recipe, "--output", self.folder / "odd", ranks=ranks, says="metrics.jsonl")
 
     def test_a_checkpoint_of_another_model(self):
         short = ("--set", "train.max_tokens=3840 tokens")

@@ -35,7 +35,7 @@ class Generate(ProgramTest):
     def test_an_earlier_step(self):
         done = run("generate", f"{self.run_folder}@40", "--prompt", "the ", "--max-tokens", "5", "--greedy")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.refused("generate", f"{self.run_folder}@7", "--prompt", "the ", says="40")
+        self.refused("generate", f"{self.run_folder}@7", "--prompt", "the ", says="these steps: 30, 40, 50")
 
     def test_options_out_of_range(self):
         self.refused("generate", self.run_folder, "--prompt", "x", "--temperature", "0", says="temperature")
@@ -43,6 +43,13 @@ class Generate(ProgramTest):
         self.refused("generate", self.run_folder, "--prompt", "x", "--top-k", "-1", says="top-k")
         self.refused("generate", self.run_folder, "--prompt", "x", "--max-tokens", "0", says="at least 1")
         self.refused("generate", self.run_folder, "--prompt", "", says="prompt is empty")
+
+    def test_overrides_change_the_stored_recipe(self):
+        in_fp64 = run("evaluate", self.run_folder, "--set", "run.precision=fp64", "--set", "evaluation.tokens=320 tokens")
+        self.assertEqual(in_fp64.returncode, 0, in_fp64.stderr)
+        self.assertRegex(in_fp64.stdout, r"tokens scored +320 ")
+        self.refused("evaluate", self.run_folder, "--set", "model.d_model=64", says="is of another model")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--set", "run.devise=cpu", says="device")
 
     def test_evaluation_agrees_with_the_run_and_over_ranks(self):
         last = [r for r in self.read_metrics() if r.get("event") == "evaluation"][-1]["loss"]
