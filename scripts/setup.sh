@@ -11,6 +11,8 @@ mkdir -p "$logs"
 # Debian's and Ubuntu's packages. bible-kjv and bible-kjv-text bring the quickstart's text, clang-format the check of our style.
 packages=(g++ cmake ninja-build ccache python3 python3-venv openmpi-bin libopenmpi-dev libhdf5-dev libyaml-cpp-dev libcli11-dev
     nlohmann-json3-dev libzstd-dev zlib1g-dev libxxhash-dev libgtest-dev libgmock-dev clang-format bible-kjv bible-kjv-text)
+# What one can do without: ccache only makes later builds faster, and the style's test skips itself.
+dispensable=(ccache clang-format)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -57,11 +59,10 @@ found_otherwise() {
         g++) command -v "${CXX:-c++}" ;;
         cmake) command -v cmake ;;
         ninja-build) command -v ninja ;;
-        ccache) true ;;  # only makes later builds faster
+        ccache | clang-format) command -v "$1" ;;
         python3) [ -n "${SISA_PYTHON:-}" ] || command -v python3 ;;
         python3-venv) [ -n "${SISA_PYTHON:-}" ] || python3 -c 'import ensurepip, venv' ;;
         openmpi-bin) command -v mpirun ;;
-        clang-format) true ;;  # its test skips itself
         bible-kjv | bible-kjv-text) [ -s "$root/runs/quickstart/king-james.txt" ] || bible -f Gen1:1 ;;
         *) [[ " $libraries_missing " != *" $1 "* ]] ;;
     esac >/dev/null 2>&1
@@ -86,18 +87,31 @@ find_missing() {
     done
 }
 
+# Why apt cannot be used; prints nothing if it can.
+apt_refusal() {
+    if [ -n "${SISA_NO_APT:-}" ]; then
+        say "SISA_NO_APT is set, so apt was not asked."
+    elif ! command -v apt-get >/dev/null; then
+        say "There is no apt-get here."
+    elif [ "$(id -u)" != 0 ] && ! { command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }; then
+        say "You are not root, and sudo is not to be had."
+    fi
+}
+
 install_packages() {
-    local as_root=()
+    local as_root=() refusal package needed=()
     find_missing
     [ ${#missing[@]} -gt 0 ] || return 0
-    if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
-    if [ -n "${SISA_NO_APT:-}" ]; then
-        refuse_missing "SISA_NO_APT is set, so apt was not asked."
-    elif ! command -v apt-get >/dev/null; then
-        refuse_missing "There is no apt-get here."
-    elif [ ${#as_root[@]} -gt 0 ] && ! { command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }; then
-        refuse_missing "You are not root, and sudo is not to be had."
+    refusal="$(apt_refusal)"
+    if [ -n "$refusal" ]; then
+        for package in "${missing[@]}"; do
+            if [[ " ${dispensable[*]} " != *" $package "* ]]; then needed+=("$package"); fi
+        done
+        [ ${#needed[@]} -gt 0 ] || return 0
+        missing=("${needed[@]}")
+        refuse_missing "$refusal"
     fi
+    if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
     stage "Installing ${#missing[@]} packages: ${missing[*]}"
     if [ ${#as_root[@]} -gt 0 ]; then sudo true || refuse_missing "sudo did not let you."; fi  # asks for a password, if it must
     as_root+=(env DEBIAN_FRONTEND=noninteractive)
