@@ -100,9 +100,13 @@ void add_generate(CLI::App& program, Command& command) {
   add_run(app, arguments.run);
   add_overrides(app, arguments.overrides);
   CLI::Option_group& prompt = *app.add_option_group("Prompt");
-  prompt.add_option("--prompt", arguments.prompt, "text to continue")->type_name("TEXT");
-  prompt.add_option("--prompt-file", arguments.prompt_file, "file that holds it")->type_name("FILE");
-  prompt.require_option(1);
+  prompt.add_option("--prompt", arguments.prompts, "text to continue; several continue at once")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
+  prompt.add_option("--prompt-file", arguments.prompt_files, "file that holds one")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  prompt.require_option(1, 2);
   app.add_option("--max-tokens", options.max_tokens, "tokens to generate, at most")
       ->capture_default_str()
       ->type_name("N");
@@ -117,7 +121,9 @@ void add_generate(CLI::App& program, Command& command) {
       ->capture_default_str()
       ->type_name("P");
   app.add_flag("--greedy", options.greedy, "always the likeliest token");
-  app.add_option("--seed", options.seed, "decides the draws")->capture_default_str()->type_name("N");
+  app.add_option("--seed", options.seed, "decides the draws; prompt p, from 0, draws with N + p")
+      ->capture_default_str()
+      ->type_name("N");
 }
 
 void add_plan(CLI::App& program, Command& command) {

@@ -32,11 +32,11 @@ struct EvaluateArguments {
 };
 
 struct GenerateArguments {
-  std::string run;                     // RUN or RUN@STEP
-  std::vector<std::string> overrides;  // as of evaluate
-  std::optional<std::string> prompt;   // one of the two is given
-  std::optional<std::filesystem::path> prompt_file;
-  model::GenerateOptions options;  // ranges not yet checked; context_length is the run's
+  std::string run;                                  // RUN or RUN@STEP
+  std::vector<std::string> overrides;               // as of evaluate
+  std::vector<std::string> prompts;                 // and then the contents of
+  std::vector<std::filesystem::path> prompt_files;  // of both together at least one
+  model::GenerateOptions options;                   // ranges not yet checked
 };
 
 struct PlanArguments {

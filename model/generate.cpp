@@ -1,6 +1,8 @@
 #include "model/generate.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/util/Exception.h>
 
@@ -50,22 +52,73 @@ int64_t choose_token(const at::Tensor& logits, const GenerateOptions& options, d
   return order[std::min(static_cast<size_t>(chosen), cumulative.size() - 1)];
 }
 
-void generate(LanguageModel& model, std::vector<int64_t> prompt, const GenerateOptions& options,
-              const at::Device& device, const std::function<void(int64_t)>& emit) {
+namespace {
+
+// The logits of what comes next in several texts, which grow a token at a time.
+class Texts {
+ public:
+  Texts(LanguageModel& model, const std::vector<std::vector<int64_t>>& prompts, const at::Device& device)
+      : model_(model), device_(device), can_continue_(model.can_continue()) {
+    if (!can_continue_) {
+      texts_ = prompts;
+      return;
+    }
+    cache_ = model.make_cache();
+    std::vector<at::Tensor> rows;
+    for (const std::vector<int64_t>& prompt : prompts) {
+      Cache cache = model.make_cache();
+      rows.push_back(model.next_logits(at::tensor(prompt, at::kLong).unsqueeze(0).to(device), cache));
+      cache_.join(cache);
+    }
+    logits_ = at::cat(rows);
+  }
+
+  at::Tensor logits() {  // (prompts, vocab_size) on the CPU
+    if (can_continue_) return logits_.to(at::kCPU);
+    std::vector<at::Tensor> rows;
+    for (const std::vector<int64_t>& text : texts_)
+      rows.push_back(model_.logits(at::tensor(text, at::kLong).unsqueeze(0).to(device_))[0][-1]);
+    return at::stack(rows).to(at::kCPU);
+  }
+
+  void push(const std::vector<int64_t>& tokens) {  // one for each text
+    if (can_continue_)
+      logits_ = model_.next_logits(at::tensor(tokens, at::kLong).unsqueeze(1).to(device_), cache_);
+    else
+      for (size_t i = 0; i < tokens.size(); ++i) texts_[i].push_back(tokens[i]);
+  }
+
+ private:
+  LanguageModel& model_;
+  at::Device device_;
+  bool can_continue_;
+  Cache cache_;
+  at::Tensor logits_;
+  std::vector<std::vector<int64_t>> texts_;  // of a model that cannot continue
+};
+
+}  // namespace
+
+void generate(LanguageModel& model, const std::vector<std::vector<int64_t>>& prompts,
+              const GenerateOptions& options, const at::Device& device,
+              const std::function<void(size_t, int64_t)>& emit) {
   validate(options);
-  TORCH_INTERNAL_ASSERT(!prompt.empty() && options.context_length > 0);
+  for (const std::vector<int64_t>& prompt : prompts) TORCH_INTERNAL_ASSERT(!prompt.empty());
   const at::NoGradGuard no_grad;
-  const common::RandomStream stream(options.seed, common::hash64("generate"));
+  Texts texts(model, prompts, device);
+  std::vector<int64_t> tokens(prompts.size());
+  std::vector<bool> ended(prompts.size());
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    const auto length = std::min(static_cast<int64_t>(prompt.size()), options.context_length);
-    const at::ArrayRef<int64_t> last(prompt.data() + prompt.size() - static_cast<size_t>(length),
-                                     static_cast<size_t>(length));
-    const at::Tensor context = at::tensor(last, at::kLong).unsqueeze(0).to(device);
-    const at::Tensor logits = model.logits(context)[0][-1].to(at::kCPU);
-    const int64_t token = choose_token(logits, options, stream.uniforms(static_cast<uint64_t>(i))[0]);
-    if (token == options.stop_token) return;
-    prompt.push_back(token);
-    emit(token);
+    const at::Tensor logits = texts.logits();
+    for (size_t p = 0; p < prompts.size(); ++p) {
+      const common::RandomStream stream(options.seed + p, common::hash64("generate"));
+      tokens[p] = choose_token(logits[static_cast<int64_t>(p)], options,
+                               stream.uniforms(static_cast<uint64_t>(i))[0]);
+      ended[p] = ended[p] || tokens[p] == options.stop_token;
+      if (!ended[p]) emit(p, tokens[p]);
+    }
+    if (std::all_of(ended.begin(), ended.end(), [](bool e) { return e; })) return;
+    if (i + 1 < options.max_tokens) texts.push(tokens);
   }
 }
 

@@ -1,4 +1,4 @@
-// Text, or any tokens, from a model: one token after another.
+// Text, or any tokens, from a model: one token after another, for several prompts at once.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,12 @@ namespace sisa::model {
 
 struct GenerateOptions {
   int64_t max_tokens = 256;
-  double temperature = 1;      // > 0; divides the logits
-  int64_t top_k = 0;           // keep the k likeliest tokens; 0: all
-  double top_p = 1;            // keep the fewest likeliest tokens whose probabilities reach p, 0 < p <= 1
-  bool greedy = false;         // the likeliest token, always; temperature, top_k and top_p do not matter
-  uint64_t seed = 0;           // draw i of a generation depends on (seed, i) alone
-  int64_t context_length = 0;  // the model sees at most this many of the last tokens; > 0
-  int64_t stop_token = -1;     // ends the text when drawn; it is not passed on
+  double temperature = 1;   // > 0; divides the logits
+  int64_t top_k = 0;        // keep the k likeliest tokens; 0: all
+  double top_p = 1;         // keep the fewest likeliest tokens whose probabilities reach p, 0 < p <= 1
+  bool greedy = false;      // the likeliest token, always; temperature, top_k and top_p do not matter
+  uint64_t seed = 0;        // draw i of prompt p depends on (seed + p, i) alone
+  int64_t stop_token = -1;  // ends a text when drawn; it is not passed on
 };
 
 // Throws Error on an option out of range.
@@ -27,9 +26,12 @@ void validate(const GenerateOptions& options);
 // equal logits the lower index comes first.
 int64_t choose_token(const at::Tensor& logits, const GenerateOptions& options, double draw);
 
-// Continues `prompt` (at least one token) and hands each new token to `emit` at once. Each step runs the
-// whole context forward.
-void generate(LanguageModel& model, std::vector<int64_t> prompt, const GenerateOptions& options,
-              const at::Device& device, const std::function<void(int64_t)>& emit);
+// Continues each of `prompts` (at least one token each) and hands over each new token at once: emit(p,
+// token). All prompts go on together, a token at a time, with a cache; a model that cannot continue
+// (published offset of SISA) reads each text anew for each token. There is no limit of length but memory.
+// Each text is the one that its prompt alone would give with seed + p, but for the rounding of other shapes.
+void generate(LanguageModel& model, const std::vector<std::vector<int64_t>>& prompts,
+              const GenerateOptions& options, const at::Device& device,
+              const std::function<void(size_t, int64_t)>& emit);
 
 }  // namespace sisa::model

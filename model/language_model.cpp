@@ -1,6 +1,10 @@
 #include "model/language_model.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
 
 #include "model/functional.h"
 #include "model/layer.h"
@@ -34,32 +38,84 @@ std::vector<common::Parameter*> LanguageModel::parameters() {
   return all;
 }
 
-at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden) {
+at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
   at::Tensor x = embedding(tokens, embedding_);
   for (const auto& layer : layers_) {
-    x = layer->forward(x);
+    x = pass == Pass::training ? layer->forward(x) : layer->evaluate(x);
     if (hidden) hidden->push_back(x);
   }
   return rms_norm(x, final_norm_, block_norm_epsilon, common::statistics_type(precision_)).flatten(0, 1);
 }
 
+at::Tensor LanguageModel::to_logits(const at::Tensor& hidden) const {
+  return matmul_to(hidden, embedding_.value.detach().t(), common::statistics_type(precision_))
+      .narrow(1, 0, config_.vocab_size);
+}
+
 at::Tensor LanguageModel::loss_sum(const at::Tensor& tokens, const at::Tensor& targets) {
-  return cross_entropy_sum(final_hidden(tokens, nullptr), embedding_, config_.vocab_size, targets.flatten(),
-                           common::statistics_type(precision_));
+  return cross_entropy_sum(final_hidden(tokens, nullptr, Pass::training), embedding_, config_.vocab_size,
+                           targets.flatten(), common::statistics_type(precision_));
+}
+
+at::Tensor LanguageModel::take_num_limited() {
+  at::Tensor sum;
+  for (const auto& layer : layers_)
+    if (const at::Tensor one = layer->mixer().take_num_limited(); one.defined())
+      sum = sum.defined() ? sum + one : one;
+  return sum;
 }
 
 at::Tensor LanguageModel::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
   const at::NoGradGuard no_grad;
-  return cross_entropies(final_hidden(tokens, nullptr), embedding_, config_.vocab_size, targets.flatten(),
-                         common::statistics_type(precision_))
+  return cross_entropies(final_hidden(tokens, nullptr, Pass::evaluation), embedding_, config_.vocab_size,
+                         targets.flatten(), common::statistics_type(precision_))
       .view_as(targets);
 }
 
-at::Tensor LanguageModel::logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden) {
+at::Tensor LanguageModel::logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
   const at::NoGradGuard no_grad;
-  const at::Tensor all =
-      matmul_to(final_hidden(tokens, hidden), embedding_.value.t(), common::statistics_type(precision_));
-  return all.narrow(1, 0, config_.vocab_size).view({tokens.size(0), tokens.size(1), config_.vocab_size});
+  return to_logits(final_hidden(tokens, hidden, pass))
+      .view({tokens.size(0), tokens.size(1), config_.vocab_size});
+}
+
+bool LanguageModel::can_continue() const {
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [](const auto& layer) { return layer->mixer().make_cache() != nullptr; });
+}
+
+Cache LanguageModel::make_cache() const {
+  TORCH_INTERNAL_ASSERT(can_continue());
+  Cache cache;
+  for (const auto& layer : layers_) cache.layers_.push_back(layer->mixer().make_cache());
+  return cache;
+}
+
+at::Tensor LanguageModel::next_logits(const at::Tensor& tokens, Cache& cache) {
+  const at::NoGradGuard no_grad;
+  at::Tensor x = embedding(tokens, embedding_);
+  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->extend(x, *cache.layers_[i]);
+  const at::Tensor last = x.select(1, x.size(1) - 1);
+  return to_logits(rms_norm(last, final_norm_, block_norm_epsilon, common::statistics_type(precision_)));
+}
+
+std::vector<std::vector<Reading>> LanguageModel::read(const at::Tensor& tokens) {
+  const at::NoGradGuard no_grad;
+  std::vector<std::vector<Reading>> readings;
+  at::Tensor x = embedding(tokens, embedding_);
+  for (const auto& layer : layers_) {
+    readings.push_back(layer->read(x));
+    x = layer->evaluate(x);
+  }
+  return readings;
+}
+
+Cache::Cache() = default;
+Cache::Cache(Cache&&) noexcept = default;
+Cache& Cache::operator=(Cache&&) noexcept = default;
+Cache::~Cache() = default;
+
+void Cache::join(const Cache& other) {
+  for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->join(*other.layers_[i]);
 }
 
 }  // namespace sisa::model

@@ -14,6 +14,28 @@
 namespace sisa::model {
 
 class Layer;
+class MixerCache;
+struct Reading;
+
+// What a model remembers of the sequences that it continues. Movable.
+class Cache {
+ public:
+  Cache();
+  Cache(Cache&&) noexcept;
+  Cache& operator=(Cache&&) noexcept;
+  ~Cache();
+  // Takes up the sequences of `other`, of the same model, after its own; lengths may differ.
+  void join(const Cache& other);
+
+ private:
+  friend class LanguageModel;
+  std::vector<std::unique_ptr<MixerCache>> layers_;
+};
+
+// Which form of the layers computes: what training differentiates, or what evaluation uses. They differ by
+// rounding while SISA's decays stay within what the training form resolves; the evaluation form is exact at
+// any range (spec 1.5, 1.7).
+enum class Pass { evaluation, training };
 
 // Embedding, layers (pre-norm mixer, then pre-norm SwiGLU if d_ff > 0), final norm, head tied to the
 // embedding. The parameters hold no memory until a parallel::ParameterSpace binds them.
@@ -33,14 +55,34 @@ class LanguageModel {
   // adds to the parameters' gradients. tokens, targets: (B, T) int64, ids in [0, vocab_size). The whole
   // logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
-  // (B, T) cross entropy of each token, without a graph.
+  // (token, head) pairs whose decay loss_sum could not represent, since the last call: an int64 scalar on the
+  // model's device; undefined for a system without such a limit.
+  at::Tensor take_num_limited();
+
+  // Without a graph:
+
+  // (B, T) cross entropy of each token.
   at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);
   // (B, T, vocab_size) of statistics_type. With `hidden`, also the residual stream after every layer, (B, T,
   // d_model).
-  at::Tensor logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden = nullptr);
+  at::Tensor logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden = nullptr,
+                    Pass pass = Pass::evaluation);
+
+  // Decoding. Whether this model can continue a sequence without reading it anew: SISA with the published
+  // offset cannot, for that depends on the last token (spec 1.7).
+  bool can_continue() const;
+  Cache make_cache() const;  // empty
+  // tokens (B, T) continue the B sequences in `cache`, which takes them up: (B, vocab_size) logits of
+  // statistics_type for the token after the last. In pieces of any length the result is that of the whole.
+  at::Tensor next_logits(const at::Tensor& tokens, Cache& cache);
+
+  // What the mixers say about themselves (Mixer::read) on `tokens`: of each layer a list.
+  std::vector<std::vector<Reading>> read(const at::Tensor& tokens);
 
  private:
-  at::Tensor final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden);  // after the final norm
+  at::Tensor final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden,
+                          Pass pass);                    // after the final norm, (B T, d_model)
+  at::Tensor to_logits(const at::Tensor& hidden) const;  // (N, d_model) -> (N, vocab_size)
 
   ModelConfig config_;
   common::Precision precision_;

@@ -38,11 +38,31 @@ std::vector<common::Parameter*> Layer::parameters() {
   return all;
 }
 
-at::Tensor Layer::forward(const at::Tensor& x) {
-  const at::Tensor y = x + mixer_->forward(rms_norm(x, mixer_norm_, block_norm_epsilon, statistics_));
+at::Tensor Layer::mixer_input(const at::Tensor& x) {
+  return rms_norm(x, mixer_norm_, block_norm_epsilon, statistics_);
+}
+
+at::Tensor Layer::with_swiglu(const at::Tensor& y) {
   if (d_ff_ == 0) return y;
   const at::Tensor gate_up = linear(rms_norm(y, swiglu_norm_, block_norm_epsilon, statistics_), gate_up_);
   return y + linear(at::silu(gate_up.narrow(-1, 0, d_ff_)) * gate_up.narrow(-1, d_ff_, d_ff_), down_);
+}
+
+at::Tensor Layer::forward(const at::Tensor& x) {
+  return with_swiglu(x + mixer_->forward(mixer_input(x)));
+}
+
+at::Tensor Layer::extend(const at::Tensor& x, MixerCache& cache) {
+  return with_swiglu(x + mixer_->extend(mixer_input(x), cache));
+}
+
+at::Tensor Layer::evaluate(const at::Tensor& x) {
+  const std::unique_ptr<MixerCache> cache = mixer_->make_cache();
+  return cache ? extend(x, *cache) : forward(x);
+}
+
+std::vector<Reading> Layer::read(const at::Tensor& x) {
+  return mixer_->read(mixer_input(x));
 }
 
 }  // namespace sisa::model

@@ -17,9 +17,20 @@ class Layer {
  public:
   explicit Layer(const LayerContext& context);
   std::vector<common::Parameter*> parameters();
-  at::Tensor forward(const at::Tensor& x);  // (B, T, d_model) -> the same
+  at::Tensor forward(const at::Tensor& x);  // for training; (B, T, d_model) -> the same
+  // For evaluation, without a graph: the tokens continue the sequences in `cache` (see Mixer::extend).
+  at::Tensor extend(const at::Tensor& x, MixerCache& cache);
+  // … of whole sequences.
+  at::Tensor evaluate(const at::Tensor& x);
+
+  Mixer& mixer() { return *mixer_; }
+  // The mixer's readings of the residual stream x that enters the layer.
+  std::vector<Reading> read(const at::Tensor& x);
 
  private:
+  at::Tensor mixer_input(const at::Tensor& x);
+  at::Tensor with_swiglu(const at::Tensor& y);
+
   at::ScalarType statistics_;
   int64_t d_ff_;  // physical; 0: no SwiGLU
   std::unique_ptr<Mixer> mixer_;

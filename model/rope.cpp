@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
 
 #include <algorithm>
@@ -22,10 +23,21 @@ void Rope::grow(int64_t length, const at::Device& device) {
   sine_ = angles.sin().to(statistics_).unsqueeze(1).to(device);
 }
 
-at::Tensor Rope::operator()(const at::Tensor& x) {
-  const int64_t length = x.size(1);
-  grow(length, x.device());
-  return rotate_pairs(x.to(statistics_), cosine_.narrow(0, 0, length), sine_.narrow(0, 0, length));
+at::Tensor Rope::operator()(const at::Tensor& x, const std::vector<int64_t>& first_positions) {
+  const int64_t T = x.size(1);
+  const auto& first = first_positions;
+  const auto farthest = std::max_element(first.begin(), first.end());
+  grow(T + (first.empty() ? 0 : *farthest), x.device());
+  const auto turn = [&](const at::Tensor& sequences, int64_t position) {
+    return rotate_pairs(sequences.to(statistics_), cosine_.narrow(0, position, T),
+                        sine_.narrow(0, position, T));
+  };
+  if (first.empty() || std::equal(first.begin() + 1, first.end(), first.begin()))
+    return turn(x, first.empty() ? 0 : first.front());
+  std::vector<at::Tensor> turned;
+  for (size_t b = 0; b < first.size(); ++b)
+    turned.push_back(turn(x.narrow(0, static_cast<int64_t>(b), 1), first[b]));
+  return at::cat(turned);
 }
 
 }  // namespace sisa::model

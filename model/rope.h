@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace sisa::model {
 
@@ -14,7 +15,9 @@ class Rope {
  public:
   Rope(int64_t d_head, double base, at::ScalarType statistics)
       : d_head_(d_head), base_(base), statistics_(statistics) {}
-  at::Tensor operator()(const at::Tensor& x);  // (B, T, H, d_head), computed and returned in `statistics`
+  // x (B, T, H, d_head), computed and returned in `statistics`. first_positions: of each sequence's first
+  // token; empty: all 0.
+  at::Tensor operator()(const at::Tensor& x, const std::vector<int64_t>& first_positions = {});
 
  private:
   void grow(int64_t length, const at::Device& device);

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,14 +27,41 @@ struct LayerContext {
   int64_t padded(int64_t n) const { return (n + pad_to - 1) / pad_to * pad_to; }
 };
 
+// What a mixer remembers of the tokens that it has seen, for each sequence of a batch.
+class MixerCache {
+ public:
+  virtual ~MixerCache() = default;
+  // Takes up the sequences of `other`, of the same mixer, after its own; lengths may differ.
+  virtual void join(const MixerCache& other) = 0;
+};
+
+// A number for each head, for people who watch a run: "half-life", "tokens".
+struct Reading {
+  std::string name;   // snake_case
+  at::Tensor values;  // (H) on the CPU
+};
+
 class Mixer {
  public:
   virtual ~Mixer() = default;
   // In the order in which they are stored.
   virtual std::vector<common::Parameter*> parameters() = 0;
-  // x: the normed residual stream, (B, T, d_model) in the compute type. Returns what is added to the stream,
-  // in the same shape and type.
+
+  // For training: whole sequences. x: the normed residual stream, (B, T, d_model) in the compute type.
+  // Returns what is added to the stream, in the same shape and type.
   virtual at::Tensor forward(const at::Tensor& x) = 0;
+
+  // For evaluation. An empty cache, or null for a mixer that needs a sequence whole.
+  virtual std::unique_ptr<MixerCache> make_cache() const = 0;
+  // x (B, T, d_model) continues the B sequences in `cache`, which takes it up; an empty cache has any number
+  // of them. In pieces of any length the result is that of the whole sequence. Without a graph.
+  virtual at::Tensor extend(const at::Tensor& x, MixerCache& cache) = 0;
+
+  // (token, head) pairs whose decay the training form could not represent, counted since the last call: an
+  // int64 scalar on the model's device; undefined for a mixer without such a limit.
+  virtual at::Tensor take_num_limited() { return {}; }
+  // What a mixer has to say about itself on the input x of `forward`.
+  virtual std::vector<Reading> read(const at::Tensor& /*x*/) { return {}; }
 };
 
 }  // namespace sisa::model

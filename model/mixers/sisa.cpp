@@ -1,15 +1,21 @@
 #include "model/mixers/sisa.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/einsum.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/softplus.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <utility>
 
 #include "common/error.h"
 #include "common/text.h"
+#include "model/augmentation.h"
 #include "model/functional.h"
+#include "model/mixers/attention_mixer.h"
 #include "model/mixers/transformer.h"
 
 namespace sisa::model {
@@ -19,6 +25,8 @@ namespace {
 // bound (spec 1.4).
 constexpr double smallest_lambda = 1e-12;
 constexpr double initial_lambda_raw = -1;
+// Readings of scores take so many tokens of a sequence at most: they hold all T^2 of them.
+constexpr int64_t longest_scored = 1024;
 
 class Sisa final : public AttentionMixer {
  public:
@@ -54,64 +62,129 @@ class Sisa final : public AttentionMixer {
     return all;
   }
 
+  // The published offset depends on the last token: nothing can be kept for the next one (spec 1.7).
+  std::unique_ptr<MixerCache> make_cache() const override {
+    return decays() && context_.config.offset == "minimax" ? nullptr : AttentionMixer::make_cache();
+  }
+
+  at::Tensor take_num_limited() override { return std::exchange(num_limited_, {}); }
+
+  std::vector<Reading> read(const at::Tensor& x) override {
+    const ModelConfig& c = context_.config;
+    const State state = project_state(x);
+    std::vector<Reading> readings;
+    const auto add = [&](const char* name, const at::Tensor& values) {
+      readings.push_back({name, values.to(at::kDouble).expand({c.num_heads}).to(at::kCPU)});
+    };
+    add("lambda", state.lambda);
+    if (decays()) {
+      const auto tokens = static_cast<double>(x.size(0) * x.size(1));
+      add("half_life", -std::numbers::ln2 / state.log_alpha.mean(at::IntArrayRef{0, 1}, false, at::kDouble));
+      add("decay_range", -state.log_alpha.narrow(1, 1, x.size(1) - 1).sum(1, false, at::kDouble).amin(0) / 2);
+      add("limited_share", decay_exponents(state.log_alpha, c).num_limited / tokens);
+    }
+    const int64_t T = std::min<int64_t>(x.size(1), longest_scored);
+    const Heads heads = project(x.narrow(1, 0, T));
+    const auto first = [&](const at::Tensor& all) { return all.defined() ? all.narrow(1, 0, T) : all; };
+    const at::Tensor scores =
+        at::einsum("bihn,bjhn->bhij", {heads.query, heads.key}) / std::sqrt(static_cast<double>(c.d_head()));
+    add("state_share", variance_share(state_scores(first(state.C), first(state.B), first(state.log_alpha),
+                                                   first(state.theta), state.lambda),
+                                      scores));
+    return readings;
+  }
+
  protected:
-  // Cbar_t = s R(Phi_t) e^{u_t} C_t for the query, Bbar_t = s R(Phi_t) e^{-u_t} B_t for the key: their
-  // product, scaled by 1/sqrt(d_head), is lambda e^{g_i - g_j} C_i^T R(Phi_j - Phi_i) B_j.
   Augmentation augment(const at::Tensor& x) override {
     const ModelConfig& c = context_.config;
-    const int64_t width = c.num_heads * c.d_state;
-    const at::Tensor state =
-        linear(x, projections_, state_row_, 2 * width, x.scalar_type()).to(context_.statistics());
-    at::Tensor B = split_heads(state.narrow(-1, 0, width)),
-               C = split_heads(state.narrow(-1, width, width));  // (B, T, H, d_state)
-    const int64_t num_angles = rotates() ? width / 2 : 0,
-                  num_gates = num_angles + (decays() ? c.num_heads : 0);
-    at::Tensor gates;  // (B, T, angles | alphas), cumulated below, hence never rounded to bf16
-    if (num_gates > 0) gates = linear(x, projections_, gates_row_, num_gates, context_.statistics());
+    const State state = project_state(x);
+    at::Tensor exponent, phase;
     if (decays()) {
-      const at::Tensor alpha =
-          gates.narrow(-1, num_angles, c.num_heads) + use(alpha_bias_, context_.statistics());
-      const at::Tensor u = exponent(-at::softplus(alpha).cumsum(1)).unsqueeze(-1);  // (B, T, H, 1)
-      C = C * u.exp();
-      B = B * u.neg().exp();
+      const Exponents exponents = decay_exponents(state.log_alpha, c);
+      exponent = exponents.values;
+      if (at::GradMode::is_enabled()) {  // training; not an evaluation that needs the training form
+        const at::Tensor sum = exponents.num_limited.sum();
+        num_limited_ = num_limited_.defined() ? num_limited_ + sum : sum;
+      }
+    }
+    if (rotates()) phase = state.theta.cumsum(1);
+    return rounded(model::augment(state.C, state.B, exponent, phase, state.lambda, c.d_head()));
+  }
+
+  Continuation continue_augmentation(const at::Tensor& x, AttentionCache& cache) override {
+    const ModelConfig& c = context_.config;
+    const State state = project_state(x);
+    const int64_t T = x.size(1);
+    Continuation result{{}, {{0, T, {}}}};
+    at::Tensor exponent, phase;
+    if (decays()) {
+      if (!cache.exponent.defined())
+        cache.exponent = at::full({x.size(0), c.num_heads}, c.causal_offset, x.options().dtype(at::kDouble));
+      SegmentedExponents exponents = continue_exponents(state.log_alpha, c.causal_offset, cache.exponent);
+      exponent = exponents.values;
+      result.segments = std::move(exponents.segments);
     }
     if (rotates()) {
-      const at::Tensor phase =
-          split_heads(gates.narrow(-1, 0, num_angles)).cumsum(1);  // (B, T, H, d_state / 2)
-      const at::Tensor cosine = phase.cos(), sine = phase.sin();
-      C = rotate_pairs(C, cosine, sine);
-      B = rotate_pairs(B, cosine, sine);
+      // Whole turns are taken off, so that a phase keeps its digits at any length (1.7).
+      const at::Tensor wide = state.theta.to(at::kDouble).cumsum(1);
+      phase = (cache.phase.defined() ? wide + cache.phase.unsqueeze(1) : wide).remainder(2 * M_PI);
+      cache.phase = phase.select(1, T - 1).clone();
     }
-    const at::Tensor s = scale().unsqueeze(-1);  // (H, 1)
-    return {C * s, B * s};
+    result.channels = rounded(model::augment(state.C, state.B, exponent, phase, state.lambda, c.d_head()));
+    return result;
   }
 
  private:
   bool decays() const { return context_.config.decay == "learned"; }
   bool rotates() const { return context_.config.rotation == "learned"; }
 
-  // u_t of g_t (B, T, H). causal: a constant offset, so that no token depends on a later one, exact while the
-  // total decay is at most 2 c0 (spec 1.5 a). minimax: as published, the offset halfway between the
-  // sequence's extremes. The offset is not differentiated.
-  at::Tensor exponent(const at::Tensor& g) const {
-    const ModelConfig& c = context_.config;
-    if (c.offset == "causal") return (g + c.causal_offset).clamp(-c.causal_offset, c.causal_offset);
-    const at::Tensor fixed = g.detach();
-    const at::Tensor offset = (fixed.amax(1, /*keepdim=*/true) + fixed.amin(1, /*keepdim=*/true)) / 2;
-    return (g - offset).clamp(-c.clamp, c.clamp);
+  // In fp32 on the CPU, where it costs little, scores are computed in fp64: up to twelve times the size of
+  // the gradient of alpha's bias cancels in it, and fp32 would leave it 3e-5.
+  at::ScalarType score_type() const {
+    return context_.precision == common::Precision::fp32 && projections_.value.is_cpu()
+               ? at::kDouble
+               : context_.statistics();
+  }
+  Augmentation rounded(const Augmentation& wide) const {
+    if (!common::is_bf16(context_.precision)) return wide;
+    return {wide.query.to(context_.compute()), wide.key.to(context_.compute())};
   }
 
-  // s_h = d_head^{1/4} sqrt(lambda_h), (H) or (1).
-  at::Tensor scale() {
+  struct State {
+    at::Tensor C, B;       // (B, T, H, d_state)
+    at::Tensor log_alpha;  // (B, T, H); undefined without decay
+    at::Tensor theta;      // (B, T, H, d_state / 2); undefined without rotation
+    at::Tensor lambda;     // (H) or (1)
+  };
+  State project_state(const at::Tensor& x) {  // all of score_type
+    const ModelConfig& c = context_.config;
+    const int64_t width = c.num_heads * c.d_state;
+    const int64_t num_angles = rotates() ? width / 2 : 0,
+                  num_gates = num_angles + (decays() ? c.num_heads : 0);
+    const at::Tensor state = linear(x, projections_, state_row_, 2 * width, x.scalar_type()).to(score_type());
+    State result{.C = split_heads(state.narrow(-1, width, width)),
+                 .B = split_heads(state.narrow(-1, 0, width))};
+    at::Tensor gates;  // (B, T, angles | alphas), summed along the sequence, hence never rounded to bf16
+    if (num_gates > 0)
+      gates = linear(x, projections_, gates_row_, num_gates, context_.statistics()).to(score_type());
+    if (rotates()) result.theta = split_heads(gates.narrow(-1, 0, num_angles));
+    if (decays())
+      result.log_alpha =
+          -at::softplus(gates.narrow(-1, num_angles, c.num_heads) + use(alpha_bias_, score_type()));
+    result.lambda = lambda();
+    return result;
+  }
+
+  at::Tensor lambda() {
     const at::Tensor raw =
         lambda_raw_.rows > 0
-            ? use(lambda_raw_, context_.statistics())
+            ? use(lambda_raw_, score_type())
             : at::full({1}, initial_lambda_raw,
-                       projections_.value.options().dtype(context_.statistics()).requires_grad(false));
-    return at::softplus(raw).clamp_min(smallest_lambda).sqrt() *
-           std::pow(static_cast<double>(context_.config.d_head()), 0.25);
+                       projections_.value.options().dtype(score_type()).requires_grad(false));
+    return at::softplus(raw).clamp_min(smallest_lambda);
   }
 
+  at::Tensor num_limited_;                     // see take_num_limited
   int64_t state_row_ = 0, gates_row_ = 0;      // first rows of [W_B W_C] and of [theta_proj alpha_proj]
   common::Parameter alpha_bias_, lambda_raw_;  // (H); without rows where the config has none
 };

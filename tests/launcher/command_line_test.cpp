@@ -53,16 +53,24 @@ TEST(CommandLine, Generate) {
       {"generate", "run@500", "--prompt", "[In the, beginning]", "--max-tokens", "9", "--temperature", "0.5",
        "--top-k", "-1", "--top-p", "0.9", "--greedy", "--seed", "18446744073709551615"});
   EXPECT_EQ(a.run, "run@500");
-  EXPECT_EQ(a.prompt, "[In the, beginning]");
+  EXPECT_THAT(a.prompts, ElementsAre("[In the, beginning]"));
   EXPECT_EQ(a.options.max_tokens, 9);
   EXPECT_EQ(a.options.temperature, 0.5);
   EXPECT_EQ(a.options.top_k, -1);
   EXPECT_EQ(a.options.top_p, 0.9);
   EXPECT_TRUE(a.options.greedy);
   EXPECT_EQ(a.options.seed, 18446744073709551615u);
-  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt", ""}).prompt, "");
-  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt", "-x --y"}).prompt, "-x --y");
-  EXPECT_EQ(parse_as<GenerateArguments>({"generate", "run", "--prompt-file", "f"}).prompt_file, "f");
+  const auto prompts = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"generate", "run"});
+    return parse_as<GenerateArguments>(std::move(words)).prompts;
+  };
+  EXPECT_THAT(prompts({"--prompt", ""}), ElementsAre(""));
+  EXPECT_THAT(prompts({"--prompt", "-x --y"}), ElementsAre("-x --y"));
+  EXPECT_THAT(prompts({"--prompt", "a, b", "--prompt", "[c]"}), ElementsAre("a, b", "[c]"));
+  EXPECT_THAT(parse_as<GenerateArguments>(
+                  {"generate", "run", "--prompt-file", "f", "--prompt", "x", "--prompt-file", "g"})
+                  .prompt_files,
+              ElementsAre("f", "g"));
 }
 
 TEST(CommandLine, Others) {
@@ -115,7 +123,6 @@ TEST(CommandLine, MistakesAreNamed) {
   EXPECT_THAT(refused({"train", "r.yaml", "--set"}), HasSubstr("--set"));
   EXPECT_THAT(refused({"plan", "r.yaml", "--ranks", "0"}), HasSubstr("--ranks"));
   EXPECT_THAT(refused({"generate", "run"}), HasSubstr("--prompt"));
-  EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--prompt-file", "f"}), HasSubstr("--prompt"));
   EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--top-k", "few"}), HasSubstr("few"));
   EXPECT_THAT(refused({"data"}), HasSubstr("See `sisa data --help`."));
   EXPECT_THAT(

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "common/random.h"
 #include "tests/model/bound_model.h"
@@ -52,25 +54,68 @@ TEST(Generate, RefusesOptionsOutOfRange) {
     EXPECT_THROW(model::validate(wrong), Error);
 }
 
-TEST(Generate, ContinuesWithItsOwnTokensAndStops) {
+model::ModelConfig tiny(const std::string& offset) {
   model::ModelConfig c;
   c.vocab_size = 17;
   c.d_model = 8;
   c.num_heads = 2;
-  c.num_layers = 1;
+  c.num_layers = 2;
   c.d_ff = 8;
   c.d_state = 2;
-  BoundModel bound(c, common::Precision::fp32);
-  GenerateOptions options{.max_tokens = 12, .seed = 5, .context_length = 4};
-  std::vector<int64_t> first, second;
-  model::generate(bound.model, {1, 2, 3}, options, at::kCPU, [&](int64_t t) { first.push_back(t); });
-  model::generate(bound.model, {1, 2, 3}, options, at::kCPU, [&](int64_t t) { second.push_back(t); });
-  EXPECT_EQ(first.size(), 12u);
-  EXPECT_EQ(first, second);
-  options.stop_token = first[3];
-  std::vector<int64_t> stopped;
-  model::generate(bound.model, {1, 2, 3}, options, at::kCPU, [&](int64_t t) { stopped.push_back(t); });
-  EXPECT_LE(stopped.size(), 3u);
+  c.offset = offset;
+  c.alpha_bias = 1;
+  return c;
+}
+
+using Tokens = std::vector<int64_t>;
+
+std::vector<Tokens> continued(BoundModel& bound, const std::vector<Tokens>& prompts,
+                              const GenerateOptions& options) {
+  std::vector<Tokens> texts(prompts.size());
+  model::generate(bound.model, prompts, options, at::kCPU,
+                  [&](size_t prompt, int64_t token) { texts[prompt].push_back(token); });
+  return texts;
+}
+
+// The published offset has no cache; both ways must do the same.
+class GenerateFrom : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Offsets, GenerateFrom, testing::Values("causal", "minimax"));
+
+TEST_P(GenerateFrom, APromptAndItsOwnTokensUntilTheStop) {
+  BoundModel bound(tiny(GetParam()), common::Precision::fp64);
+  for (const std::string& name : bound.names()) bound.value(name).mul_(10);
+  GenerateOptions options{.max_tokens = 12, .seed = 5};
+  const Tokens text = continued(bound, {{1, 2, 3}}, options)[0];
+  EXPECT_EQ(text.size(), 12u);
+  EXPECT_EQ(continued(bound, {{1, 2, 3}}, options)[0], text);
+  options.seed = 6;
+  EXPECT_NE(continued(bound, {{1, 2, 3}}, options)[0], text);
+  options = {.max_tokens = 12, .greedy = true};
+  const Tokens greedy = continued(bound, {{1, 2, 3}}, options)[0];
+  Tokens whole = {1, 2, 3};
+  for (const int64_t token : greedy) {  // each the likeliest after the whole text before it
+    const at::Tensor logits = bound.model.logits(at::tensor(whole, at::kLong).unsqueeze(0))[0][-1];
+    EXPECT_EQ(token, logits.argmax().item<int64_t>());
+    whole.push_back(token);
+  }
+  options = {.max_tokens = 12, .seed = 5, .stop_token = text[5]};
+  const auto first = std::find(text.begin(), text.end(), text[5]);
+  EXPECT_EQ(continued(bound, {{1, 2, 3}}, options)[0], Tokens(text.begin(), first));
+}
+
+TEST_P(GenerateFrom, SeveralPromptsAtOnceAsFromEachAlone) {
+  BoundModel bound(tiny(GetParam()), common::Precision::fp64);
+  for (const std::string& name : bound.names()) bound.value(name).mul_(10);
+  const std::vector<Tokens> prompts = {{1, 2, 3}, {4}, {5, 6, 7, 8, 9, 10, 11}, {1, 2, 3}};
+  GenerateOptions options{.max_tokens = 30, .temperature = 0.8, .top_p = 0.95, .seed = 40};
+  options.stop_token = continued(bound, prompts, options)[1][7];  // so that some end early
+  const std::vector<Tokens> together = continued(bound, prompts, options);
+  EXPECT_NE(together[0], together[3]);  // another seed
+  EXPECT_LE(together[1].size(), 7u);
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    options.seed = 40 + p;
+    EXPECT_EQ(continued(bound, {prompts[p]}, options)[0], together[p]) << p;
+  }
 }
 
 }  // namespace

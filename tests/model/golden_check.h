@@ -21,9 +21,7 @@ struct GoldenTolerance {
   double forward;    // of logits, loss and hidden states, relative to a tensor's largest value
   double gradients;  // likewise; 0: only that they are finite
 };
-// The gradient of alpha's bias is a sum in which up to twelve times its size cancels: 3e-5 on some seeds,
-// 2e-5 and less elsewhere.
-inline constexpr GoldenTolerance fp32_tolerance{2e-5, 5e-5};
+inline constexpr GoldenTolerance fp32_tolerance{2e-5, 2e-5};
 
 inline void check_golden(const GoldenFile& golden, common::Precision precision, int64_t pad_to,
                          const at::Device& device, const GoldenTolerance& tolerance) {

@@ -32,6 +32,25 @@ class Generate(ProgramTest):
         self.assertEqual(self.generate("--prompt-file", prompt, "--max-tokens", "10", "--greedy"),
                          self.generate("--prompt", "they have ", "--max-tokens", "10", "--greedy"))
 
+    def test_several_prompts_at_once(self):
+        prompt = self.folder / "prompt.txt"
+        prompt.write_text("and a rather longer prompt: ")
+        together = self.generate("--prompt", "the ", "--prompt", "[they, have] ", "--prompt-file", prompt,
+                                 "--max-tokens", "30", "--seed", "7")
+        alone = [self.generate(option, text, "--max-tokens", "30", "--seed", seed) for option, text, seed in (
+            ("--prompt", "the ", "7"), ("--prompt", "[they, have] ", "8"), ("--prompt-file", prompt, "9"))]
+        self.assertEqual(together, "".join(f"--- {i + 1} of 3\n{text}" for i, text in enumerate(alone)))
+
+    def test_beyond_the_length_of_training(self):
+        text = self.generate("--prompt", "the ", "--max-tokens", "300", "--top-k", "5")  # trained on 32
+        self.assertGreater(len(text), 250)
+
+    def test_the_published_offset_generates_too(self):
+        with_cache = self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy")
+        without = self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy", "--set", "model.offset=minimax",
+                                "--set", "model.clamp=60", "--set", "model.causal_offset=default")
+        self.assertEqual(without, with_cache)  # the same function while no clamp binds
+
     def test_an_earlier_step(self):
         done = run("generate", f"{self.run_folder}@40", "--prompt", "the ", "--max-tokens", "5", "--greedy")
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -1,0 +1,63 @@
+// SISA's state channels of query and key (spec section 1), as functions of tensors alone: what a fused kernel
+// computes in one pass.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "model/config.h"
+
+namespace sisa::model {
+
+// Channels appended to query and key, (B, T, H, ·) each; undefined: none.
+struct Augmentation {
+  at::Tensor query, key;
+};
+
+// Cbar_t = s R(Phi_t) e^{u_t} C_t and Bbar_t = s R(Phi_t) e^{-u_t} B_t with s = d_head^{1/4} sqrt(lambda), so
+// that their product, scaled by 1/sqrt(d_head), is lambda e^{u_i - u_j} C_i^T R(Phi_j - Phi_i) B_j (1.1,
+// steps 8 and 9). C, B (B, T, H, d_state); exponent u (B, T, H), undefined: no decay; phase Phi (B, T, H,
+// d_state / 2), undefined: no rotation; lambda (H) or (1), positive. Results in C's type.
+Augmentation augment(const at::Tensor& C, const at::Tensor& B, const at::Tensor& exponent,
+                     const at::Tensor& phase, const at::Tensor& lambda, int64_t d_head);
+
+// The exponents u_t = g_t - c of a whole sequence, g_t being the sum of log alpha up to and including t, and
+// c an offset that is not differentiated.
+struct Exponents {
+  at::Tensor values;       // (B, T, H) fp64, limited to what exp can hold
+  at::Tensor num_limited;  // (H) int64: of how many tokens the limit changed the value
+};
+// log_alpha (B, T, H), negative; summed in fp64.
+//   causal:  c = -c0, so that no token depends on a later one; u >= -c0, exact while -g <= 2 c0 (1.5 a).
+//   minimax: c halfway between the sequence's largest and smallest g; |u| <= clamp, as published (1.1, steps
+//            6 and 7).
+Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config);
+
+// For evaluation a sequence is cut into segments, within each of which the causal exponents need no limit:
+// exact at any total decay. A segment may move the offset of some heads to its own first token. The keys of
+// all earlier tokens, whose factors e^{-u} belong to the former offset, are then multiplied by e^rescale.
+struct Segment {
+  int64_t begin, end;  // tokens
+  at::Tensor rescale;  // (B, H) fp64, -2 c0 to 0; undefined: no offset moved
+};
+struct SegmentedExponents {
+  at::Tensor values;  // (B, T, H) fp64, each belonging to the offset of its segment
+  std::vector<Segment> segments;
+};
+// Continues sequences whose last exponent is `last` (B, H) fp64 on log_alpha's device, which is replaced by
+// the new last one; c0 before the first token. Only a single token that decays by more than 2 c0 meets the
+// limit, where nothing of what came before is left.
+SegmentedExponents continue_exponents(const at::Tensor& log_alpha, double c0, at::Tensor& last);
+
+// For inspection: lambda e^{g_i - g_j} C_i^T R(Phi_j - Phi_i) B_j by its definition, (B, H, T, T), 0 for j >
+// i. log_alpha, theta as above, undefined: none.
+at::Tensor state_scores(const at::Tensor& C, const at::Tensor& B, const at::Tensor& log_alpha,
+                        const at::Tensor& theta, const at::Tensor& lambda);
+// Of the variance of a + b along each row's tokens j <= i, as if both were independent, the part that is a's:
+// sum var(a) / sum (var(a) + var(b)) over all rows, (H). a, b (B, H, T, T). A constant added to a row, which
+// softmax ignores, changes nothing. 0 where nothing varies.
+at::Tensor variance_share(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace sisa::model
