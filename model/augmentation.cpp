@@ -1,6 +1,7 @@
 #include "model/augmentation.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/ones.h>
@@ -13,7 +14,35 @@
 
 namespace sisa::model {
 
-Augmentation augment(const at::Tensor& C, const at::Tensor& B, const at::Tensor& exponent,
+Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config, int64_t max_segments) {
+  const at::Tensor g = log_alpha.to(at::kDouble).cumsum(1), fixed = g.detach();
+  Exponents result;
+  at::Tensor u;
+  double limit = config.clamp;
+  if (config.offset == "causal") {
+    limit = config.causal_offset;
+    result.width = 2 * limit;
+    u = g + limit;
+    if (max_segments > 1) {
+      const double decay = -fixed.min().item<double>();
+      result.num_segments =
+          std::clamp<int64_t>(static_cast<int64_t>(std::ceil(decay / result.width)), 1, max_segments);
+    }
+    if (result.num_segments > 1) {
+      result.segment =
+          (fixed / -result.width).floor().clamp_max(static_cast<double>(result.num_segments - 1));
+      u = u + result.segment * result.width;
+    }
+  } else {
+    u = g - (fixed.amax(1, /*keepdim=*/true) + fixed.amin(1, /*keepdim=*/true)) / 2;
+  }
+  result.values = u.clamp(-limit, limit);
+  // Rounding may put u at the edge of a segment a little beyond it.
+  result.num_limited = u.detach().abs().gt(limit * (1 + 1e-9)).sum(at::IntArrayRef{0, 1});
+  return result;
+}
+
+Augmentation augment(const at::Tensor& C, const at::Tensor& B, const Exponents& exponents,
                      const at::Tensor& phase, const at::Tensor& lambda, int64_t d_head) {
   const at::ScalarType type = C.scalar_type();
   const at::Tensor s =
@@ -24,26 +53,20 @@ Augmentation augment(const at::Tensor& C, const at::Tensor& B, const at::Tensor&
     query = rotate_pairs(query, cosine, sine);
     key = rotate_pairs(key, cosine, sine);
   }
-  if (exponent.defined()) {
-    const at::Tensor u = exponent.unsqueeze(-1);  // (B, T, H, 1)
-    query = query * u.exp().to(type);
-    key = key * u.neg().exp().to(type);
+  const at::Tensor& u = exponents.values;
+  if (!u.defined()) return {query, key};
+  const auto times = [&](const at::Tensor& channels, const at::Tensor& factors) {  // factors (B, T, H)
+    return channels * factors.to(type).unsqueeze(-1);
+  };
+  const at::Tensor query_factors = u.exp();
+  if (exponents.num_segments == 1) return {times(query, query_factors), times(key, u.neg().exp())};
+  std::vector<at::Tensor> queries, keys;
+  for (int64_t k = 0; k < exponents.num_segments; ++k) {
+    const at::Tensor later = static_cast<double>(k) - exponents.segment;  // by how many segments k is later
+    queries.push_back(times(query, query_factors * later.eq(0)));
+    keys.push_back(times(key, (-u - later.clamp_min(0) * exponents.width).exp() * later.ge(0)));
   }
-  return {query, key};
-}
-
-Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config) {
-  const at::Tensor g = log_alpha.to(at::kDouble).cumsum(1);
-  at::Tensor u, limited;
-  if (config.offset == "causal") {
-    u = g + config.causal_offset;
-    limited = u.clamp_min(-config.causal_offset);
-  } else {
-    const at::Tensor fixed = g.detach();
-    u = g - (fixed.amax(1, /*keepdim=*/true) + fixed.amin(1, /*keepdim=*/true)) / 2;
-    limited = u.clamp(-config.clamp, config.clamp);
-  }
-  return {limited, u.detach().ne(limited.detach()).sum(at::IntArrayRef{0, 1})};
+  return {at::cat(queries, -1), at::cat(keys, -1)};
 }
 
 SegmentedExponents continue_exponents(const at::Tensor& log_alpha, double c0, at::Tensor& last) {

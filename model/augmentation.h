@@ -16,28 +16,39 @@ struct Augmentation {
   at::Tensor query, key;
 };
 
-// Cbar_t = s R(Phi_t) e^{u_t} C_t and Bbar_t = s R(Phi_t) e^{-u_t} B_t with s = d_head^{1/4} sqrt(lambda), so
-// that their product, scaled by 1/sqrt(d_head), is lambda e^{u_i - u_j} C_i^T R(Phi_j - Phi_i) B_j (1.1,
-// steps 8 and 9). C, B (B, T, H, d_state); exponent u (B, T, H), undefined: no decay; phase Phi (B, T, H,
-// d_state / 2), undefined: no rotation; lambda (H) or (1), positive. Results in C's type.
-Augmentation augment(const at::Tensor& C, const at::Tensor& B, const at::Tensor& exponent,
+// The exponents u_t = g_t - c_t of a whole sequence, g_t being the sum of log alpha up to and including t.
+// The offset c_t is not differentiated.
+//   causal:  c_t = -(2 k_t + 1) c0, so that u_t stays within [-c0, c0]; the segment k_t = 0, 1, … in which t
+//   lies
+//            depends on no later token. One offset serves decays of 2 c0 nats (1.5 a), n segments serve 2 n
+//            c0.
+//   minimax: one offset, halfway between the sequence's largest and smallest g, and |u| <= clamp, as
+//   published
+//            (1.1, steps 6 and 7).
+struct Exponents {
+  at::Tensor values;         // u (B, T, H) fp64, limited to its range
+  at::Tensor segment;        // k (B, T, H) fp64; undefined if all are 0
+  int64_t num_segments = 1;  // largest k + 1
+  double width = 0;          // 2 c0: from one offset to the next
+  at::Tensor num_limited;    // (H) int64: of how many tokens the limit changed the value
+};
+// log_alpha (B, T, H), negative; summed in fp64. At most max_segments segments: what decays further meets the
+// limit.
+Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config, int64_t max_segments = 1);
+
+// Channels whose product, scaled by 1/sqrt(d_head), is lambda e^{g_i - g_j} C_i^T R(Phi_j - Phi_i) B_j for j
+// <= i (1.1, steps 8 and 9). In one segment, with s = d_head^{1/4} sqrt(lambda),
+//   Cbar_t = s R(Phi_t) e^{u_t} C_t and Bbar_t = s R(Phi_t) e^{-u_t} B_t.
+// Of several segments each has its own d_state channels: a query fills those of its segment, a key those of
+// its own and of all later ones, each with the offset of that segment. C, B (B, T, H, d_state); exponents
+// without values: no decay; phase Phi (B, T, H, d_state / 2), undefined: no rotation; lambda (H) or (1),
+// positive. Results (B, T, H, num_segments d_state) in C's type.
+Augmentation augment(const at::Tensor& C, const at::Tensor& B, const Exponents& exponents,
                      const at::Tensor& phase, const at::Tensor& lambda, int64_t d_head);
 
-// The exponents u_t = g_t - c of a whole sequence, g_t being the sum of log alpha up to and including t, and
-// c an offset that is not differentiated.
-struct Exponents {
-  at::Tensor values;       // (B, T, H) fp64, limited to what exp can hold
-  at::Tensor num_limited;  // (H) int64: of how many tokens the limit changed the value
-};
-// log_alpha (B, T, H), negative; summed in fp64.
-//   causal:  c = -c0, so that no token depends on a later one; u >= -c0, exact while -g <= 2 c0 (1.5 a).
-//   minimax: c halfway between the sequence's largest and smallest g; |u| <= clamp, as published (1.1, steps
-//            6 and 7).
-Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config);
-
-// For evaluation a sequence is cut into segments, within each of which the causal exponents need no limit:
-// exact at any total decay. A segment may move the offset of some heads to its own first token. The keys of
-// all earlier tokens, whose factors e^{-u} belong to the former offset, are then multiplied by e^rescale.
+// For evaluation, where a sequence is continued, attention runs in one segment after the other. A segment may
+// move the offset of some heads to its own first token; the keys of all earlier tokens, whose factors e^{-u}
+// belong to the former offset, are then multiplied by e^rescale. Exact at any total decay.
 struct Segment {
   int64_t begin, end;  // tokens
   at::Tensor rescale;  // (B, H) fp64, -2 c0 to 0; undefined: no offset moved

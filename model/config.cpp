@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/error.h"
@@ -20,6 +21,11 @@ void validate(const ModelConfig& c) {
     if (size.value < size.smallest)
       throw Error("model.{} is {}; it must be at least {}.", size.key, size.value, size.smallest);
   system.validate(c);
+}
+
+int64_t ModelConfig::num_segments() const {
+  constexpr int64_t widest_query = 256;
+  return max_segments > 0 ? max_segments : std::max<int64_t>(1, (widest_query - d_head()) / d_state);
 }
 
 int64_t num_parameters(const ModelConfig& config) {

@@ -20,12 +20,16 @@ struct ModelConfig {
   std::string offset = "causal";     // causal (1.5 a) or minimax (as published, clamped)
   double clamp = 11;                 // of minimax
   double causal_offset = 60;         // c0 of causal: u = clamp(g + c0, -c0, c0)
+  int64_t max_segments = 0;          // of causal, in training: each resolves 2 c0 nats of decay; 0: see below
   double alpha_bias = -5;            // initial value of alpha_proj.bias
   std::string decay = "learned";     // learned, none (alpha = 1)
   std::string rotation = "learned";  // learned, none (theta = 0)
   std::string lambda = "learned";    // learned, fixed (at its initial value)
 
   int64_t d_head() const { return d_model / num_heads; }
+  // Of the training form of `causal`: max_segments or, if that is 0, as many as keep query and key within the
+  // 256 channels that attention kernels take, d_head + segments d_state; at least 1.
+  int64_t num_segments() const;
 };
 
 // Throws Error on a value out of range or a combination that makes no network.

@@ -81,7 +81,7 @@ class Sisa final : public AttentionMixer {
       const auto tokens = static_cast<double>(x.size(0) * x.size(1));
       add("half_life", -std::numbers::ln2 / state.log_alpha.mean(at::IntArrayRef{0, 1}, false, at::kDouble));
       add("decay_range", -state.log_alpha.narrow(1, 1, x.size(1) - 1).sum(1, false, at::kDouble).amin(0) / 2);
-      add("limited_share", decay_exponents(state.log_alpha, c).num_limited / tokens);
+      add("limited_share", decay_exponents(state.log_alpha, c, c.num_segments()).num_limited / tokens);
     }
     const int64_t T = std::min<int64_t>(x.size(1), longest_scored);
     const Heads heads = project(x.narrow(1, 0, T));
@@ -98,17 +98,17 @@ class Sisa final : public AttentionMixer {
   Augmentation augment(const at::Tensor& x) override {
     const ModelConfig& c = context_.config;
     const State state = project_state(x);
-    at::Tensor exponent, phase;
+    Exponents exponents;
+    at::Tensor phase;
     if (decays()) {
-      const Exponents exponents = decay_exponents(state.log_alpha, c);
-      exponent = exponents.values;
+      exponents = decay_exponents(state.log_alpha, c, c.num_segments());
       if (at::GradMode::is_enabled()) {  // training; not an evaluation that needs the training form
         const at::Tensor sum = exponents.num_limited.sum();
         num_limited_ = num_limited_.defined() ? num_limited_ + sum : sum;
       }
     }
     if (rotates()) phase = state.theta.cumsum(1);
-    return rounded(model::augment(state.C, state.B, exponent, phase, state.lambda, c.d_head()));
+    return rounded(model::augment(state.C, state.B, exponents, phase, state.lambda, c.d_head()));
   }
 
   Continuation continue_augmentation(const at::Tensor& x, AttentionCache& cache) override {
@@ -116,13 +116,14 @@ class Sisa final : public AttentionMixer {
     const State state = project_state(x);
     const int64_t T = x.size(1);
     Continuation result{{}, {{0, T, {}}}};
-    at::Tensor exponent, phase;
+    Exponents exponents;  // of each segment its own, hence not several in one product
+    at::Tensor phase;
     if (decays()) {
       if (!cache.exponent.defined())
         cache.exponent = at::full({x.size(0), c.num_heads}, c.causal_offset, x.options().dtype(at::kDouble));
-      SegmentedExponents exponents = continue_exponents(state.log_alpha, c.causal_offset, cache.exponent);
-      exponent = exponents.values;
-      result.segments = std::move(exponents.segments);
+      SegmentedExponents segmented = continue_exponents(state.log_alpha, c.causal_offset, cache.exponent);
+      exponents.values = segmented.values;
+      result.segments = std::move(segmented.segments);
     }
     if (rotates()) {
       // Whole turns are taken off, so that a phase keeps its digits at any length (1.7).
@@ -130,7 +131,7 @@ class Sisa final : public AttentionMixer {
       phase = (cache.phase.defined() ? wide + cache.phase.unsqueeze(1) : wide).remainder(2 * M_PI);
       cache.phase = phase.select(1, T - 1).clone();
     }
-    result.channels = rounded(model::augment(state.C, state.B, exponent, phase, state.lambda, c.d_head()));
+    result.channels = rounded(model::augment(state.C, state.B, exponents, phase, state.lambda, c.d_head()));
     return result;
   }
 
@@ -209,6 +210,8 @@ void validate_sisa(const ModelConfig& c) {
   if (!(c.clamp > 0) || c.clamp > 80)
     throw Error("model.clamp is {}; it must be above 0 and at most 80, beyond which e^80 overflows.",
                 c.clamp);
+  if (c.max_segments < 0)
+    throw Error("model.max_segments is {}; it must be 0, for as many as fit, or more.", c.max_segments);
   if (!(c.causal_offset > 0) || c.causal_offset > 80)
     throw Error(
         "model.causal_offset is {}; it must be above 0 and at most 80, beyond which the scores overflow.",

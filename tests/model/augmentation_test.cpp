@@ -52,13 +52,13 @@ struct Inputs {
   at::Tensor weight;  // of the outputs in a loss
 };
 
-at::Tensor augmented(const Inputs& x, const at::Tensor& exponent, const at::Tensor& phase) {
-  const model::Augmentation more = model::augment(x.C, x.Bs, exponent, phase, x.lambda, d_head);
+at::Tensor augmented(const Inputs& x, const model::Exponents& exponents, const at::Tensor& phase) {
+  const model::Augmentation more = model::augment(x.C, x.Bs, exponents, phase, x.lambda, d_head);
   return model::attention(at::cat({x.q, more.query}, -1), at::cat({x.k, more.key}, -1), x.v, scale);
 }
 
-at::Tensor augmented(const Inputs& x, const std::string& offset = "causal") {
-  return augmented(x, model::decay_exponents(x.log_alpha, config(offset)).values, x.theta.cumsum(1));
+at::Tensor augmented(const Inputs& x, const std::string& offset = "causal", int64_t max_segments = 1) {
+  return augmented(x, model::decay_exponents(x.log_alpha, config(offset), max_segments), x.theta.cumsum(1));
 }
 
 at::Tensor additive(const Inputs& x) {
@@ -84,17 +84,43 @@ TEST(Augmentation, IsTheAdditiveFormInBothDirections) {
     }
 }
 
+// Beyond 120 nats, in segments of their own channels: 4, 12 and 55 of them, some heads needing fewer.
+TEST(Augmentation, SegmentsReachAnyDecay) {
+  for (const double decay : {30.0, 90.0, 430.0}) {
+    const Inputs a(decay), b(decay);
+    const model::Exponents exponents = model::decay_exponents(a.log_alpha, config("causal"), 100);
+    EXPECT_EQ(exponents.num_limited.sum().item<int64_t>(), 0);
+    EXPECT_NEAR(static_cast<double>(exponents.num_segments), decay * T / 2 / 120, 2 + 0.15 * decay * T / 240);
+    const at::Tensor ours = augmented(a, exponents, a.theta.cumsum(1)), direct = additive(b);
+    EXPECT_LT(relative_error(ours, direct), 1e-12) << decay;
+    (ours * a.weight).sum().backward();
+    (direct * b.weight).sum().backward();
+    const auto mine = a.all(), theirs = b.all();
+    for (size_t i = 0; i < mine.size(); ++i)
+      EXPECT_LT(relative_error(mine[i].second.grad(), theirs[i].second.grad()), 1e-9)
+          << mine[i].first << decay;
+  }
+  // Too few segments: as far as they reach, then the limit.
+  const Inputs x(90);
+  const model::Exponents few = model::decay_exponents(x.log_alpha, config("causal"), 3);
+  EXPECT_EQ(few.num_segments, 3);
+  EXPECT_GT(few.num_limited.min().item<int64_t>(), B * T / 2);
+}
+
 TEST(Augmentation, ShiftsOfDecayAndPhaseChangeNothing) {
   const Inputs x;
   const at::Tensor u = model::decay_exponents(x.log_alpha, config("causal")).values,
                    phase = x.theta.cumsum(1);
-  const at::Tensor plain = augmented(x, u, phase);
+  const auto with = [&](const at::Tensor& exponent, const at::Tensor& angles) {
+    return augmented(x, model::Exponents{.values = exponent}, angles);
+  };
+  const at::Tensor plain = with(u, phase);
   const at::Tensor shift = at::randn({B, 1, H}, at::kDouble) * 5,
                    turn = at::randn({B, 1, H, d_state / 2}, at::kDouble) * 10;
-  EXPECT_LT(relative_error(augmented(x, u + shift, phase), plain), 1e-12);
-  EXPECT_LT(relative_error(augmented(x, u, phase + turn), plain), 1e-12);
-  EXPECT_GT(relative_error(augmented(x, u * 1.01, phase), plain), 1e-6);  // which a change of speed does
-  EXPECT_GT(relative_error(augmented(x, u, phase * 1.01), plain), 1e-6);
+  EXPECT_LT(relative_error(with(u + shift, phase), plain), 1e-12);
+  EXPECT_LT(relative_error(with(u, phase + turn), plain), 1e-12);
+  EXPECT_GT(relative_error(with(u * 1.01, phase), plain), 1e-6);  // which a change of speed does
+  EXPECT_GT(relative_error(with(u, phase * 1.01), plain), 1e-6);
 }
 
 // So the first token's decay and rotation move every token alike, and no loss depends on them.
@@ -114,7 +140,9 @@ TEST(Augmentation, WithoutDecayAndRotationIsBilinear) {
   const model::Augmentation bare = model::augment(x.C, x.Bs, {}, {}, x.lambda, d_head);
   const at::Tensor zero = at::zeros({B, T, H}, at::kDouble),
                    still = at::zeros({B, T, H, d_state / 2}, at::kDouble);
-  EXPECT_LT(relative_error(augmented(x, zero, still), augmented(x, {}, {})), 1e-13);
+  EXPECT_LT(relative_error(augmented(x, model::Exponents{.values = zero}, still),
+                           augmented(x, model::Exponents{}, {})),
+            1e-13);
   const at::Tensor scores = at::einsum("bihn,bjhn->bhij", {bare.query, bare.key}) * scale;
   const at::Tensor expected = at::einsum("bihn,bjhn->bhij", {x.C, x.Bs}) * x.lambda.view({1, H, 1, 1});
   EXPECT_LT(relative_error(scores, expected), 1e-13);

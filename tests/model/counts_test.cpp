@@ -83,6 +83,7 @@ TEST(Config, RefusesWhatMakesNoNetwork) {
       {"rotation", [](ModelConfig& c) { c.rotation = "some"; }, "learned or none"},
       {"lambda", [](ModelConfig& c) { c.lambda = "free"; }, "learned or fixed"},
       {"clamp", [](ModelConfig& c) { c.clamp = 100; }, "model.clamp is 100"},
+      {"segments", [](ModelConfig& c) { c.max_segments = -1; }, "model.max_segments is -1"},
       {"causal offset", [](ModelConfig& c) { c.causal_offset = -60; }, "model.causal_offset is -60"},
   };
   model::validate({});
