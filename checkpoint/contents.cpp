@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/text.h"
 
 namespace sisa::checkpoint {
 namespace {
@@ -175,32 +176,45 @@ std::vector<Array> arrays_of(const parallel::ParameterSpace& space) {
   return arrays;
 }
 
-void check_same_model(const Contents& contents, const parallel::ParameterSpace& space,
-                      const std::string& folder) {
-  std::map<std::string, std::vector<int64_t>> stored;
-  for (const Array& a : contents.arrays) stored[a.name] = a.shape;
-  std::vector<std::string> differences;
+std::string differences(const std::vector<Array>& stored, const parallel::ParameterSpace& space) {
+  constexpr size_t shown = 3;
+  std::map<std::string, std::vector<int64_t>> left;  // stored and not yet found in the model
+  for (const Array& a : stored) left[a.name] = a.shape;
+  std::vector<Array> missing;
+  std::vector<std::string> texts;
   for (const Array& a : arrays_of(space)) {
-    const auto found = stored.find(a.name);
-    if (found == stored.end()) {
-      differences.push_back(fmt::format("it lacks {} {}", a.name, format_shape(a.shape)));
+    const auto found = left.find(a.name);
+    if (found == left.end()) {
+      missing.push_back(a);
       continue;
     }
     if (found->second != a.shape)
-      differences.push_back(fmt::format("{} is {} there and {} here", a.name, format_shape(found->second),
-                                        format_shape(a.shape)));
-    stored.erase(found);
+      texts.push_back(fmt::format("{} is {} there and {} here", a.name, format_shape(found->second),
+                                  format_shape(a.shape)));
+    left.erase(found);
   }
-  for (const auto& [name, shape] : stored)
-    differences.push_back(fmt::format("{} {} is there only", name, format_shape(shape)));
-  if (differences.empty()) return;
+  std::vector<std::string> candidates;
+  for (const auto& [name, shape] : left) candidates.push_back(name);
+  for (const Array& a : missing) {
+    texts.push_back(fmt::format("it lacks {} {}", a.name, format_shape(a.shape)));
+    const std::string nearest = texts.size() <= shown ? common::nearest(a.name, candidates) : "";
+    if (!nearest.empty()) texts.back() += fmt::format(", to which {} comes nearest", nearest);
+  }
+  for (const auto& [name, shape] : left)
+    texts.push_back(fmt::format("{} {} is there only", name, format_shape(shape)));
 
-  constexpr size_t shown = 3;
-  std::string text = fmt::format(
-      "The checkpoint {} is of another model than this recipe's: {}", folder,
-      fmt::join(differences.begin(), differences.begin() + std::min(shown, differences.size()), "; "));
-  if (differences.size() > shown)
-    text += fmt::format("; and {} more differences", differences.size() - shown);
+  std::string text =
+      fmt::format("{}", fmt::join(texts.begin(), texts.begin() + std::min(shown, texts.size()), "; "));
+  if (texts.size() > shown) text += fmt::format("; and {} more differences", texts.size() - shown);
+  return text;
+}
+
+void check_same_model(const Contents& contents, const parallel::ParameterSpace& space,
+                      const std::string& folder) {
+  const std::string found = differences(contents.arrays, space);
+  if (found.empty()) return;
+  std::string text =
+      fmt::format("The checkpoint {} is of another model than this recipe's: {}", folder, found);
   const std::string model = model_section(contents.state.recipe);
   if (!model.empty()) text += fmt::format(". It was trained with the model {{{}}}", model);
   throw Error("{}. Use the recipe that it was trained with, or start a new run in another output folder.",

@@ -72,6 +72,10 @@ std::string rank_file_name(int rank);                         // "rank-00000.h5"
 // The arrays of a model, in the order of its parameters.
 std::vector<Array> arrays_of(const parallel::ParameterSpace& space);
 
+// How the arrays of a file and those of a model differ in names and shapes: the first few differences in
+// words, with the nearest name for one that is missing; empty: not at all.
+std::string differences(const std::vector<Array>& stored, const parallel::ParameterSpace& space);
+
 // Throws Error naming the first few differences if `contents` (of the checkpoint in `folder`) and `space` do
 // not hold the same names and shapes.
 void check_same_model(const Contents& contents, const parallel::ParameterSpace& space,

@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "common/quantity.h"
 #include "data/bigram.h"
 #include "launcher/commands.h"
 #include "launcher/held_out.h"
+#include "launcher/monitors.h"
 #include "launcher/run_folder.h"
 #include "launcher/sources.h"
 
@@ -37,6 +40,15 @@ int run_evaluate(const EvaluateArguments& arguments, const parallel::World& worl
   }
   reporter.say(boxed_table(
       fmt::format("{} at step {}", run.folder.path.string(), common::format_count(trained.step)), rows));
+  if (arguments.monitors && world.is_root()) {
+    const data::Batch batch =
+        sources.held_out().read(0, std::min(sources.held_out().size(), monitored_samples));
+    const Rows readings = readings_rows(trained.model->read(batch.inputs.to(trained.device)));
+    if (readings.empty())
+      reporter.say(fmt::format("A {} has no monitors.\n", trained.recipe.model.system));
+    else
+      reporter.say(boxed_table("monitors, of every head", readings));
+  }
   return common::success;
 }
 

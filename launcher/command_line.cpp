@@ -43,9 +43,14 @@ void add_overrides(CLI::App& app, std::vector<std::string>& overrides) {
       ->type_name("SECTION.KEY=VALUE");
 }
 
-void add_recipe(CLI::App& app, std::filesystem::path& recipe, std::vector<std::string>& overrides) {
-  app.add_option("RECIPE", recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
-  add_overrides(app, overrides);
+// Of TrainArguments and PlanArguments.
+void add_recipe(CLI::App& app, auto& arguments) {
+  app.add_option("RECIPE", arguments.recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
+  app.add_option("--overlay", arguments.overlays,
+                 "recipe whose keys win over RECIPE's, before --set; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  add_overrides(app, arguments.overrides);
 }
 
 void add_run(CLI::App& app, std::string& run) {
@@ -57,7 +62,7 @@ void add_run(CLI::App& app, std::string& run) {
 void add_train(CLI::App& program, Command& command) {
   CLI::App& app = *program.add_subcommand("train", "Train a model; start it with mpirun for several ranks");
   auto& arguments = arguments_of<TrainArguments>(app, command);
-  add_recipe(app, arguments.recipe, arguments.overrides);
+  add_recipe(app, arguments);
   app.add_option("--output", arguments.output, "the run's folder; wins over run.output of the recipe")
       ->type_name("DIR");
   add_read(app, "--resume",
@@ -91,6 +96,8 @@ void add_evaluate(CLI::App& program, Command& command) {
   auto& arguments = arguments_of<EvaluateArguments>(app, command);
   add_run(app, arguments.run);
   add_overrides(app, arguments.overrides);
+  app.add_flag("--monitors", arguments.monitors,
+               "show also each layer's and head's decays, lambda and scores (docs/numerics.md)");
 }
 
 void add_generate(CLI::App& program, Command& command) {
@@ -130,7 +137,7 @@ void add_plan(CLI::App& program, Command& command) {
   CLI::App& app =
       *program.add_subcommand("plan", "Show what a recipe amounts to: parameters, memory, steps, FLOPs");
   auto& arguments = arguments_of<PlanArguments>(app, command);
-  add_recipe(app, arguments.recipe, arguments.overrides);
+  add_recipe(app, arguments);
   app.add_option("--ranks", arguments.ranks, "plan for so many ranks [as many as run this]")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N");

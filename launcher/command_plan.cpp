@@ -9,7 +9,7 @@ namespace sisa::launcher {
 int run_plan(const PlanArguments& arguments, const parallel::World& world) {
   std::string text;
   world.together([&] {
-    const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides);
+    const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides, arguments.overlays);
     const int64_t ranks = arguments.ranks > 0 ? arguments.ranks : world.size();
     text = print_recipe(recipe);
     if (!arguments.print_recipe)

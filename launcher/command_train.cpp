@@ -27,7 +27,7 @@ int run_train(const TrainArguments& arguments, const parallel::World& world) {
   at::Device device = at::kCPU;
   world.together([&] {
     options = train_options(arguments);
-    recipe = load_recipe(arguments.recipe, arguments.overrides);
+    recipe = load_recipe(arguments.recipe, arguments.overrides, arguments.overlays);
     if (!arguments.output.empty()) recipe.run.output = arguments.output;
     check_ready_to_train(recipe, world.size());
     device = open_device(recipe.run.device, recipe.run.threads, world);

@@ -20,15 +20,17 @@ namespace sisa::launcher {
 
 struct TrainArguments {
   std::filesystem::path recipe;
-  std::vector<std::string> overrides;          // "section.key=value"
-  std::filesystem::path output;                // "": the recipe's run.output
-  std::string resume = "auto";                 // auto, never or a step's number
-  std::optional<common::Quantity> stop_after;  // steps, tokens or seconds
+  std::vector<std::filesystem::path> overlays;  // recipes to lay over it
+  std::vector<std::string> overrides;           // "section.key=value"
+  std::filesystem::path output;                 // "": the recipe's run.output
+  std::string resume = "auto";                  // auto, never or a step's number
+  std::optional<common::Quantity> stop_after;   // steps, tokens or seconds
 };
 
 struct EvaluateArguments {
   std::string run;                     // RUN or RUN@STEP
   std::vector<std::string> overrides;  // of the recipe in the checkpoint: "run.device=cpu"
+  bool monitors = false;               // show also what the model says about itself
 };
 
 struct GenerateArguments {
@@ -41,6 +43,7 @@ struct GenerateArguments {
 
 struct PlanArguments {
   std::filesystem::path recipe;
+  std::vector<std::filesystem::path> overlays;
   std::vector<std::string> overrides;
   int64_t ranks = 0;  // 0: as many as run this command
   bool print_recipe = false;

@@ -24,35 +24,39 @@ namespace {
 
 // ---- Merging: files and --set into one value per key.
 
+// What a file is to the recipe: the recipe itself, or one that several recipes share, as base or overlay.
+enum class Role { own, shared };
+
 struct Given {
   Yaml value;
   std::string where;
+  Role role;
 };
 using GivenKeys = std::map<std::string, Given>;  // by full name
 
 // Later wins; `default` takes back what an earlier file said.
-void give(GivenKeys& given, const std::string& section, const Yaml::Entry& entry) {
+void give(GivenKeys& given, const std::string& section, const Yaml::Entry& entry, Role role) {
   const std::string name = find_key(section, entry.key, entry.where).full_name();
   if (entry.value.kind == Yaml::Kind::empty)
     throw Error("{}: {} has no value; write one, or `default`.", entry.where, name);
   if (entry.value.kind == Yaml::Kind::scalar && entry.value.text == "default")
     given.erase(name);
   else
-    given.insert_or_assign(name, Given{entry.value, entry.where});
+    given.insert_or_assign(name, Given{entry.value, entry.where, role});
 }
 
 class Merger {
  public:
-  void add_file(const fs::path& file) {
+  void add_file(const fs::path& file, Role role) {
     std::error_code code;
     const fs::path canonical = fs::weakly_canonical(file, code);
     const std::string text = common::read_file(file);
     chain_.push_back(canonical);
-    add_text(text, file.string());
+    add_text(text, file.string(), role);
     chain_.pop_back();
   }
 
-  void add_text(std::string_view text, const std::string& source) {
+  void add_text(std::string_view text, const std::string& source, Role role) {
     const Yaml root = parse_yaml(text, source);
     if (root.kind != Yaml::Kind::map)
       throw Error("{}: a recipe is a map of sections, such as `model:`, but this is {}.", root.where,
@@ -60,7 +64,7 @@ class Merger {
     for (const Yaml::Entry& entry : root.entries)
       if (entry.key == "extends") extend(entry, fs::path(source).parent_path());
     for (const Yaml::Entry& entry : root.entries)
-      if (entry.key != "extends") add_section(entry);
+      if (entry.key != "extends") add_section(entry, role);
   }
 
   void add_override(const std::string& option) {
@@ -68,7 +72,7 @@ class Merger {
     if (equals == std::string::npos || dot > equals || dot == 0 || dot + 1 == equals)
       throw Error("--set {}: write section.key=value, such as --set train.batch=65536.", option);
     const std::string section = option.substr(0, dot), name = option.substr(dot + 1, equals - dot - 1);
-    give(given, section, {name, "--set", parse_yaml_value(option.substr(equals + 1), "--set")});
+    give(given, section, {name, "--set", parse_yaml_value(option.substr(equals + 1), "--set")}, Role::own);
   }
 
   GivenKeys given;
@@ -86,16 +90,16 @@ class Merger {
       if (!fs::exists(file, code))
         throw Error("{}: extends names {}, which does not exist (paths begin at the recipe's own folder).",
                     item.where, file.string());
-      add_file(file);
+      add_file(file, Role::shared);
     }
   }
 
-  void add_section(const Yaml::Entry& section) {
+  void add_section(const Yaml::Entry& section, Role role) {
     check_section(section.key, section.where);
     if (section.value.kind != Yaml::Kind::map)
       throw Error("{}: section '{}' holds {}, but it must hold keys with values.", section.where, section.key,
                   section.value.shown());
-    for (const Yaml::Entry& entry : section.value.entries) give(given, section.key, entry);
+    for (const Yaml::Entry& entry : section.value.entries) give(given, section.key, entry, role);
   }
 
   std::vector<fs::path> chain_;  // of files, each of which extends the next
@@ -130,13 +134,6 @@ std::vector<std::string> model_keys_in(const std::string& text) {
       }
   }
   return found;
-}
-
-void check_meaning(const Recipe& recipe) {
-  for (const RecipeKey& key : recipe_keys())
-    if (recipe.origins.contains(key.full_name()) && !key.has_meaning(recipe))
-      throw Error("{}: {} has a meaning only with {}; remove it or set it to `default`.",
-                  place(recipe, {key.full_name()}), key.full_name(), key.belongs_to);
 }
 
 void check_model(const Recipe& recipe) {
@@ -190,20 +187,27 @@ void check_lengths(const Recipe& recipe) {
 
 Recipe finish(const GivenKeys& given) {
   Recipe recipe;
-  for (const auto& [name, value] : given) recipe.origins[name] = value.where;
   for (const RecipeKey& key : recipe_keys()) {
     const auto found = given.find(key.full_name());
     if (found == given.end()) {
       key.set_default(recipe);
       continue;
     }
+    const auto& [value, where, role] = found->second;
     try {
-      key.read(found->second.value, recipe);
+      key.read(value, recipe);
     } catch (const Error& error) {
-      throw Error("{}: {} {} ({})", found->second.where, key.full_name(), error.what(), key.doc);
+      throw Error("{}: {} {} ({})", where, key.full_name(), error.what(), key.doc);
     }
+    if (key.has_meaning(recipe)) {
+      recipe.origins[key.full_name()] = where;
+      continue;
+    }
+    if (role == Role::own)
+      throw Error("{}: {} has a meaning only with {}; remove it or set it to `default`.", where,
+                  key.full_name(), key.belongs_to);
+    key.set_default(recipe);
   }
-  check_meaning(recipe);
   check_model(recipe);
   check_device(recipe);
   check_lengths(recipe);
@@ -227,13 +231,18 @@ int64_t Recipe::cooldown_steps() const {
 }
 
 Schedule Recipe::schedule() const {
-  return {
-      .kind = train.schedule, .total = total_steps(), .warmup = warmup_steps(), .cooldown = cooldown_steps()};
+  return {.kind = train.schedule,
+          .total = total_steps(),
+          .warmup = warmup_steps(),
+          .cooldown = cooldown_steps(),
+          .warmup_start = train.warmup_start};
 }
 
-Recipe load_recipe(const fs::path& file, std::span<const std::string> overrides) {
+Recipe load_recipe(const fs::path& file, std::span<const std::string> overrides,
+                   std::span<const fs::path> overlays) {
   Merger merger;
-  merger.add_file(file);
+  merger.add_file(file, Role::own);
+  for (const fs::path& overlay : overlays) merger.add_file(overlay, Role::shared);
   for (const std::string& option : overrides) merger.add_override(option);
   return finish(merger.given);
 }
@@ -241,7 +250,7 @@ Recipe load_recipe(const fs::path& file, std::span<const std::string> overrides)
 Recipe parse_recipe(std::string_view text, const std::string& source,
                     std::span<const std::string> overrides) {
   Merger merger;
-  merger.add_text(text, source);
+  merger.add_text(text, source, Role::own);
   for (const std::string& option : overrides) merger.add_override(option);
   return finish(merger.given);
 }

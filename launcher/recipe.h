@@ -28,6 +28,7 @@ struct RunSection {
   int64_t threads = 0;                                    // per rank; 0: cores of the host / ranks on it
   common::Precision precision = common::Precision::fp32;  // not given: bf16 on cuda
   Determinism determinism = Determinism::strict;          // not given: fast on cuda
+  std::filesystem::path init_from;                        // safetensors file or RUN[@STEP]; "": none
 };
 
 struct Source {
@@ -49,7 +50,8 @@ struct TrainSection {
   int64_t micro_batch = 4;  // samples that a rank runs at once, at most
   ScheduleKind schedule = ScheduleKind::cosine;
   common::Quantity warmup = {500, common::Unit::steps};  // steps or tokens
-  double cooldown = 0.2;                                 // share of all steps, of the schedule wsd
+  WarmupStart warmup_start = WarmupStart::zero;
+  double cooldown = 0.2;  // share of all steps, of the schedule wsd
 };
 
 struct OptimizerSection : parallel::AdamWOptions {
@@ -67,7 +69,8 @@ struct EvaluationSection {
 };
 
 struct LogSection {
-  int64_t every = 1;  // steps between two lines on the screen
+  int64_t every = 1;          // steps between two lines on the screen
+  common::Quantity monitors;  // steps or tokens between two readings of the model's monitors; 0: none
 };
 
 struct Recipe {
@@ -80,7 +83,8 @@ struct Recipe {
   EvaluationSection evaluation;
   LogSection log;
 
-  // Where each key that was given stands, for messages: "model.d_ff" -> "recipe.yaml:12" or "--set".
+  // Where each key that was given and counts stands, for messages: "model.d_ff" -> "recipe.yaml:12" or
+  // "--set".
   std::map<std::string, std::string> origins;
 
   int64_t samples_per_step() const { return train.batch / data.sequence_length; }
@@ -90,10 +94,13 @@ struct Recipe {
   Schedule schedule() const;
 };
 
-// Reads a file with all that it `extends`, then `overrides` ("section.key=value", as --set takes them; later
-// wins), fills in the defaults that depend on other keys and checks every value and combination that needs no
-// data and no world. Throws Error with file, line, key, value and what was expected.
-Recipe load_recipe(const std::filesystem::path& file, std::span<const std::string> overrides = {});
+// Reads a file with all that it `extends`, then the files `overlays`, then `overrides` ("section.key=value",
+// as --set takes them; later wins), fills in the defaults that depend on other keys and checks every value
+// and combination that needs no data and no world. A key without a meaning for what was chosen is left out if
+// an extended file or an overlay gives it, since several systems share those, and otherwise refused. Throws
+// Error with file, line, key, value and what was expected.
+Recipe load_recipe(const std::filesystem::path& file, std::span<const std::string> overrides = {},
+                   std::span<const std::filesystem::path> overlays = {});
 
 // The same for a text, such as a checkpoint's; `source` stands for the file in messages.
 Recipe parse_recipe(std::string_view text, const std::string& source,

@@ -95,9 +95,13 @@ void add_run(std::vector<RecipeKey>& rows) {
       .add("determinism", &RunSection::determinism,
            choice<Determinism>({{"strict", Determinism::strict}, {"fast", Determinism::fast}}),
            "strict: the same bits on every run; not yet on cuda")
-      .with_default("fast on cuda, strict on cpu", [](Recipe& r) {
-        r.run.determinism = r.run.device == "cuda" ? Determinism::fast : Determinism::strict;
-      });
+      .with_default("fast on cuda, strict on cpu",
+                    [](Recipe& r) {
+                      r.run.determinism = r.run.device == "cuda" ? Determinism::fast : Determinism::strict;
+                    })
+      .add("init_from", &RunSection::init_from, path(),
+           "start from these weights: a safetensors file or RUN[@STEP]; optimizer, step and data begin anew. "
+           "A run that resumes goes by its own checkpoint instead");
 }
 
 // The SwiGLU's width, or `match N`: the one that gives N parameters with the keys above.
@@ -154,7 +158,12 @@ void add_model(std::vector<RecipeKey>& rows) {
            "bound of the exponents; above 80 fp32 overflows")
       .only_with("model.offset: minimax", with_offset("minimax"))
       .add("causal_offset", &ModelConfig::causal_offset, number(above(0), to(80)),
-           "half the range of total decay, in nats, that is resolved; above 80 fp32 overflows")
+           "half the range of total decay, in nats, that one segment resolves; above 80 fp32 overflows")
+      .only_with("model.offset: causal", with_offset("causal"))
+      .add(
+          "max_segments", &ModelConfig::max_segments, count(0, 1024),
+          "segments of decay in training, each with its own d_state channels where it is needed; what decays "
+          "further is limited and counted; 0: as many as make 256 channels with d_model / num_heads")
       .only_with("model.offset: causal", with_offset("causal"))
       .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
            "initial value of alpha_proj.bias")
@@ -199,7 +208,11 @@ void add_train(std::vector<RecipeKey>& rows) {
                                  {"constant", ScheduleKind::constant}}),
            "the learning rate after its rise: cosine to 0; wsd: constant, then linear to 0; constant")
       .add("warmup", &TrainSection::warmup, quantity({Unit::steps, Unit::tokens}, "none"),
-           "the learning rate's linear rise from 0; shorter than the run")
+           "the learning rate's linear rise; shorter than the run")
+      .add(
+          "warmup_start", &TrainSection::warmup_start,
+          choice<WarmupStart>({{"zero", WarmupStart::zero}, {"first_step", WarmupStart::first_step}}),
+          "zero: the first step's learning rate is 0, as published; first_step: it is 1 / warmup of the peak")
       .add("cooldown", &TrainSection::cooldown, number(from(0), to(1)),
            "share of all steps in which wsd falls to 0")
       .only_with("train.schedule: wsd",
@@ -248,7 +261,12 @@ void add_others(std::vector<RecipeKey>& rows) {
       .add("tokens", &EvaluationSection::tokens, count(0, no_maximum, Unit::tokens),
            "held-out tokens that are scored, at most; 0: all");
   SectionRows(rows, "log", &Recipe::log)
-      .add("every", &LogSection::every, count(1, 1'000'000, Unit::steps), "between two lines on the screen");
+      .add("every", &LogSection::every, count(1, 1'000'000, Unit::steps), "between two lines on the screen")
+      .add(
+          "monitors", &LogSection::monitors, quantity({Unit::steps, Unit::tokens}, "none"),
+          "between two readings of the model's monitors: range and half-life of decays, lambda, share of the "
+          "state term in the scores")
+      .only_with("model.system: sisa", [](const Recipe& r) { return r.model.system == "sisa"; });
 }
 
 std::string unknown(const std::string& what, const std::vector<std::string>& candidates,

@@ -26,7 +26,7 @@ struct RecipeKey {
   std::string full_name() const { return section + "." + name; }
 };
 
-// In the order in which keys are read and printed: a default may depend on any key above.
+// In the order in which keys are read and printed: defaults and meanings may depend on any key above.
 const std::vector<RecipeKey>& recipe_keys();
 std::vector<std::string> recipe_sections();
 

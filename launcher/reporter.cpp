@@ -61,6 +61,8 @@ std::string status_line(const StepReport& r) {
       r.gradient_norm, r.learning_rate, common::format_short(r.tokens_per_second));
   if (r.mfu) line += fmt::format("  MFU {:4.1f}%", 100 * *r.mfu);
   line += "  ETA " + common::format_duration(r.seconds_left);
+  if (r.num_limited && *r.num_limited > 0)
+    line += fmt::format("  {} pairs limited", common::format_short(static_cast<double>(*r.num_limited)));
   if (!r.applied) line += "  skipped: the loss or a gradient was not finite";
   return line;
 }
@@ -88,6 +90,7 @@ void Reporter::step(const StepReport& r, bool show) {
                                    {"lr", r.learning_rate},
                                    {"tokens_per_second", r.tokens_per_second},
                                    {"seconds", r.seconds}};
+  if (r.num_limited) record["limited_pairs"] = *r.num_limited;
   if (r.mfu) record["mfu"] = *r.mfu;
   write(record);
   if (!r.applied)

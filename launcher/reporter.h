@@ -27,6 +27,8 @@ struct StepReport {
   double seconds_left = 0;       // estimate for the rest of the run
   std::optional<double> mfu;     // 0 to 1; absent where the device's peak is unknown
   bool applied = true;           // false: not finite, skipped
+  std::optional<int64_t>
+      num_limited;  // (token, head) pairs whose decay training could not represent; absent: no limit
 };
 
 using Rows = std::vector<std::pair<std::string, std::string>>;

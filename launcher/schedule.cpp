@@ -7,7 +7,10 @@
 namespace sisa::launcher {
 
 double Schedule::factor(int64_t step) const {
-  if (step < warmup) return static_cast<double>(step) / static_cast<double>(warmup);
+  if (step < warmup) {
+    const int64_t risen = warmup_start == WarmupStart::first_step ? step + 1 : step;
+    return static_cast<double>(risen) / static_cast<double>(warmup);
+  }
   if (step >= total) return kind == ScheduleKind::constant ? 1 : 0;
   switch (kind) {
     case ScheduleKind::cosine: {

@@ -1,6 +1,5 @@
 #include "launcher/trainer.h"
 
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +11,8 @@
 #include "common/file.h"
 #include "launcher/device.h"
 #include "launcher/held_out.h"
+#include "launcher/initial_weights.h"
+#include "launcher/monitors.h"
 #include "launcher/version.h"
 
 namespace sisa::launcher {
@@ -25,11 +26,6 @@ namespace {
 
 double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
-}
-
-// The part of `count` things that falls to this rank: [r count / n, (r + 1) count / n).
-std::pair<int64_t, int64_t> share(int64_t count, const parallel::World& world) {
-  return {world.rank() * count / world.size(), (world.rank() + 1) * count / world.size()};
 }
 
 RunFolder create_folder(const Recipe& recipe, const parallel::World& world) {
@@ -53,15 +49,18 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       folder_(create_folder(recipe, world)),
       reporter_(world.is_root(), folder_.metrics()),
       sources_(recipe, folder_, reporter_, world),
-      model_(recipe.model, recipe.run.precision, padding(recipe)),
-      space_(model_.parameters(), {recipe.run.precision, device, /*training=*/true, recipe.optimizer.sharded},
-             world.rank(), world.size()),
-      communicator_(parallel::make_communicator(world, device)),
-      optimizer_(space_, recipe.optimizer),
+      learner_(recipe.model,
+               {.precision = recipe.run.precision,
+                .device = device,
+                .pad_to = padding(recipe),
+                .sharded = recipe.optimizer.sharded,
+                .micro_batch = recipe.train.micro_batch,
+                .optimizer = recipe.optimizer},
+               world),
       store_(folder_.checkpoints(), world),
       schedule_(recipe.schedule()),
       peak_flops_(peak_flops(device_name(device), recipe.run.precision)) {
-  space_.initialise(recipe_.run.seed);
+  learner_.space().initialise(recipe_.run.seed);
   restore();
   start_ = progress_;
   world_.together([&] {
@@ -69,7 +68,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
   });
 }
 
-// Either from a checkpoint or, with nothing to do, from the start.
+// Either from a checkpoint or from the start, which begins with the weights that are drawn or named.
 void Trainer::restore() {
   std::optional<checkpoint::Entry> entry;
   std::vector<std::string> skipped;
@@ -87,11 +86,18 @@ void Trainer::restore() {
             folder_.path.string());
     });
   for (const std::string& sentence : skipped) reporter_.event("skipped_checkpoint", 0, {}, sentence);
-  if (!entry) return;
+  if (!entry) {
+    if (recipe_.run.init_from.empty()) return;
+    const std::string source =
+        load_initial_weights(recipe_.run.init_from, learner_.space(), learner_.communicator(), world_);
+    reporter_.event("init_from", 0, {{"source", source}},
+                    fmt::format("Starting from the weights of {}.", source));
+    return;
+  }
 
-  const checkpoint::RunState state = store_.load(*entry, space_, *communicator_);
+  const checkpoint::RunState state = store_.load(*entry, learner_.space(), learner_.communicator());
   progress_ = {state.step, state.samples, state.tokens};
-  optimizer_.set_updates(state.updates);
+  learner_.optimizer().set_updates(state.updates);
   saved_step_ = state.step;
   const auto extra = nlohmann::json::parse(state.extra);
   reporter_.event("resume", state.step, {{"ranks", world_.size()}},
@@ -105,32 +111,18 @@ void Trainer::restore() {
                                 format_count(state.samples)));
 }
 
-// The picture of docs/architecture.md, in code.
 StepReport Trainer::step() {
   const auto begin_time = Clock::now();
   const double factor = schedule_.factor(progress_.step);
-
-  space_.zero_gradients();
-  at::Tensor loss = at::zeros({1}, at::device(device_).dtype(common::statistics_type(recipe_.run.precision)));
-  const auto [begin, end] = share(recipe_.samples_per_step(), world_);
-  for (int64_t first = begin; first < end; first += recipe_.train.micro_batch) {
-    const int64_t count = std::min(recipe_.train.micro_batch, end - first);
-    const data::Batch batch = sources_.training().read(progress_.samples + first, count);
-    const at::Tensor loss_sum = model_.loss_sum(batch.inputs.to(device_), batch.targets.to(device_));
-    loss_sum.backward();
-    loss.add_(loss_sum.detach());
-  }
-  space_.reduce_gradients(*communicator_);
-  const auto tokens = static_cast<double>(recipe_.train.batch);
-  const auto update = optimizer_.step(*communicator_, 1 / tokens, factor);
-  space_.gather_values(*communicator_);
-  communicator_->all_reduce(loss);
+  const StepResult result =
+      learner_.step([&](int64_t first,
+                        int64_t count) { return sources_.training().read(progress_.samples + first, count); },
+                    recipe_.samples_per_step(), recipe_.train.batch, factor);
 
   progress_.step += 1;
   progress_.samples += recipe_.samples_per_step();
   progress_.tokens += recipe_.train.batch;
 
-  const double mean_loss = loss.item<double>() / tokens;  // waits for the device
   const double seconds = seconds_between(begin_time, Clock::now());
   // The first step of a process also warms up; it counts only until there is another.
   seconds_per_step_ = progress_.step <= start_.step + 2 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
@@ -138,15 +130,16 @@ StepReport Trainer::step() {
                     .total_steps = schedule_.total,
                     .tokens = progress_.tokens,
                     .samples = progress_.samples,
-                    .loss = mean_loss,
-                    .gradient_norm = update.gradient_norm,
+                    .loss = result.loss,
+                    .gradient_norm = result.gradient_norm,
                     .learning_rate = factor * recipe_.optimizer.learning_rate,
-                    .tokens_per_second = tokens / seconds,
+                    .tokens_per_second = static_cast<double>(recipe_.train.batch) / seconds,
                     .seconds = seconds,
                     .seconds_left = seconds_per_step_ * static_cast<double>(schedule_.total - progress_.step),
-                    .applied = update.applied};
+                    .applied = result.applied,
+                    .num_limited = result.num_limited};
   if (peak_flops_)
-    report.mfu = report.tokens_per_second * flops_per_token(recipe_, space_.num_parameters()) /
+    report.mfu = report.tokens_per_second * flops_per_token(recipe_, learner_.space().num_parameters()) /
                  (*peak_flops_ * world_.size());
   return report;
 }
@@ -164,6 +157,7 @@ int Trainer::run() {
     reporter_.step(report, passed({static_cast<double>(recipe_.log.every), Unit::steps}, before) ||
                                progress_.step == start_.step + 1);
     if (passed(recipe_.evaluation.every, before)) evaluate();
+    if (passed(recipe_.log.monitors, before)) monitor();
     signals_.set_patience(std::max(20.0, 3 * report.seconds));
     decision = decide(before);
     if (decision.save) save();
@@ -211,14 +205,14 @@ Trainer::Decision Trainer::decide(const Progress& before) {
 
 void Trainer::save() {
   const checkpoint::RunState state{.step = progress_.step,
-                                   .updates = optimizer_.updates(),
+                                   .updates = learner_.optimizer().updates(),
                                    .samples = progress_.samples,
                                    .tokens = progress_.tokens,
                                    .recipe = print_recipe(recipe_),
                                    .code_version = code_version(),
                                    .extra = ordered_json{{"data", sources_.fingerprint()}}.dump()};
   const checkpoint::SaveReport report =
-      store_.save(state, space_, {.keep_last = recipe_.checkpoint.keep_last});
+      store_.save(state, learner_.space(), {.keep_last = recipe_.checkpoint.keep_last});
   saved_ = Clock::now();
   saved_step_ = progress_.step;
   const double rate = static_cast<double>(report.bytes) / 1e6 / std::max(report.seconds, 1e-9);
@@ -237,7 +231,8 @@ void Trainer::save() {
 
 void Trainer::evaluate() {
   evaluated_step_ = progress_.step;
-  const HeldOutResult result = evaluate_held_out(recipe_, model_, sources_.held_out(), device_, world_);
+  const HeldOutResult result =
+      evaluate_held_out(recipe_, learner_.model(), sources_.held_out(), device_, world_);
   if (result.tokens == 0) return;
   held_out_loss_ = result.nats_per_token;
   reporter_.event(
@@ -249,6 +244,19 @@ void Trainer::evaluate() {
       fmt::format("held-out loss at step {}: {:.4f} nats a token, {:.4f} nats a byte ({} tokens in {})",
                   format_count(progress_.step), result.nats_per_token, result.nats_per_byte,
                   format_count(result.tokens), format_duration(result.seconds)));
+}
+
+// The model's own readings, on the samples of the step just done. Of rank 0 alone: all ranks hold all
+// weights.
+void Trainer::monitor() {
+  if (!world_.is_root()) return;
+  const int64_t count = std::min(monitored_samples, recipe_.samples_per_step());
+  const data::Batch batch = sources_.training().read(progress_.samples - recipe_.samples_per_step(), count);
+  const Readings readings = learner_.model().read(batch.inputs.to(device_));
+  const std::string summary = readings_summary(readings);
+  if (summary.empty()) return;
+  reporter_.event("monitors", progress_.step, {{"layers", readings_json(readings)}},
+                  fmt::format("monitors at step {}: {}", format_count(progress_.step), summary));
 }
 
 void Trainer::report_start() {

@@ -3,11 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 #include "checkpoint/store.h"
 #include "common/quantity.h"
+#include "launcher/learner.h"
 #include "launcher/plan.h"
 #include "launcher/recipe.h"
 #include "launcher/reporter.h"
@@ -15,10 +15,6 @@
 #include "launcher/schedule.h"
 #include "launcher/signals.h"
 #include "launcher/sources.h"
-#include "model/language_model.h"
-#include "parallel/adamw.h"
-#include "parallel/communicator.h"
-#include "parallel/parameter_space.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {
@@ -47,7 +43,7 @@ class Trainer {
 
  private:
   using Clock = std::chrono::steady_clock;
-  // Where the run stands. Adam's own count, of applied updates, is optimizer_.updates().
+  // Where the run stands. Adam's own count, of applied updates, is learner_.optimizer().updates().
   struct Progress {
     int64_t step = 0;
     int64_t samples = 0;  // the sampler's whole state
@@ -64,6 +60,7 @@ class Trainer {
   Decision decide(const Progress& before);
   void save();
   void evaluate();
+  void monitor();
   void report_start();
   void report_end(int64_t steps_done, double seconds, const char* why);
   // Whether the run passed a multiple of `every` (steps or tokens; 0: never) since `before`.
@@ -76,10 +73,7 @@ class Trainer {
   RunFolder folder_;
   Reporter reporter_;
   Sources sources_;
-  model::LanguageModel model_;
-  parallel::ParameterSpace space_;
-  std::unique_ptr<parallel::Communicator> communicator_;
-  parallel::AdamW optimizer_;
+  Learner learner_;
   checkpoint::Store store_;
   Schedule schedule_;
   SignalWatch signals_;

@@ -104,6 +104,13 @@ TEST(Contents, AnotherModelIsToldByNamesAndShapes) {
       "another output folder.");
   EXPECT_THAT(difference(here, deeper), HasSubstr("it lacks layers.1.norm.weight (10)."));
   EXPECT_THAT(difference(deeper, here), HasSubstr("layers.1.norm.weight (10) is there only."));
+  ToyModel renamed({}, 0, 1);
+  renamed.parameters.front().blocks.front().name = "embed.weight";
+  EXPECT_THAT(
+      difference(renamed, here),
+      HasSubstr(
+          "it lacks embedding.weight (37, 10), to which embed.weight comes nearest; embed.weight (37, 10) "
+          "is there only."));
 }
 
 }  // namespace

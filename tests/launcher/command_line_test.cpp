@@ -38,7 +38,9 @@ TEST(CommandLine, Train) {
   EXPECT_FALSE(plain.stop_after);
   const auto full = parse_as<TrainArguments>(
       {"train", "--set", "a.b=1", "r.yaml", "--set", "c.d=[{path: x, weight: 2}, {path: y}]", "--output", "o",
-       "--resume", "500", "--stop-after", "1.5B tokens", "--set=e.f=[1,2]"});
+       "--resume", "500", "--stop-after", "1.5B tokens", "--set=e.f=[1,2]", "--overlay", "x.yaml",
+       "--overlay=a b,c.yaml"});
+  EXPECT_THAT(full.overlays, ElementsAre("x.yaml", "a b,c.yaml"));
   EXPECT_THAT(full.overrides, ElementsAre("a.b=1", "c.d=[{path: x, weight: 2}, {path: y}]", "e.f=[1,2]"));
   EXPECT_EQ(full.recipe, "r.yaml");
   EXPECT_EQ(full.output, "o");
@@ -77,6 +79,9 @@ TEST(CommandLine, Others) {
   EXPECT_EQ(parse_as<EvaluateArguments>({"evaluate", "run@3"}).run, "run@3");
   EXPECT_EQ(parse_as<PlanArguments>({"plan", "r.yaml", "--ranks", "8"}).ranks, 8);
   EXPECT_TRUE(parse_as<PlanArguments>({"plan", "r.yaml", "--print-recipe"}).print_recipe);
+  const auto plan = parse_as<PlanArguments>({"plan", "--overlay", "x.yaml", "r.yaml", "--overlay", "y.yaml"});
+  EXPECT_EQ(plan.recipe, "r.yaml");
+  EXPECT_THAT(plan.overlays, ElementsAre("x.yaml", "y.yaml"));
   parse_as<DoctorArguments>({"doctor"});
   const auto prepare =
       parse_as<DataPrepareArguments>({"data", "prepare", "a.txt", "-", "--tokenizer", "bytes", "--output",
@@ -121,6 +126,8 @@ TEST(CommandLine, MistakesAreNamed) {
   EXPECT_THAT(refused({"train", "r.yaml", "--resume", "maybe"}),
               HasSubstr("'maybe' is none of auto, never and a step's number"));
   EXPECT_THAT(refused({"train", "r.yaml", "--set"}), HasSubstr("--set"));
+  EXPECT_THAT(refused({"train", "r.yaml", "--overlay"}), HasSubstr("--overlay"));
+  EXPECT_THAT(refused({"evaluate", "run", "--overlay", "x.yaml"}), HasSubstr("--overlay"));
   EXPECT_THAT(refused({"plan", "r.yaml", "--ranks", "0"}), HasSubstr("--ranks"));
   EXPECT_THAT(refused({"generate", "run"}), HasSubstr("--prompt"));
   EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--top-k", "few"}), HasSubstr("few"));

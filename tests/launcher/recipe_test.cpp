@@ -111,6 +111,8 @@ TEST(Recipe, TheScheduleInSteps) {
   EXPECT_EQ(wsd.warmup, 5);
   EXPECT_EQ(wsd.cooldown, 5);
   EXPECT_EQ(parse(small).schedule().cooldown, 0);
+  EXPECT_EQ(parse(small).schedule().warmup_start, WarmupStart::zero);
+  EXPECT_EQ(parse(small, {"train.warmup_start=first_step"}).schedule().warmup_start, WarmupStart::first_step);
 }
 
 TEST(Recipe, PrintsWhatReadsBack) {
@@ -119,6 +121,7 @@ TEST(Recipe, PrintsWhatReadsBack) {
            {"model.system=transformer", "model.d_state=default"},
            {"model.offset=minimax", "model.clamp=9.5"},
            {"train.schedule=wsd", "train.warmup=1k tokens", "checkpoint.every=90s", "train.max_tokens=2B"},
+           {"train.warmup_start=first_step", "log.monitors=1M tokens", "run.init_from=runs/a b@500"},
            {"data.sources=[{path: 'a: b', weight: 0.1}, {path: \"q\\\"x\"}]", "run.output=a b/c",
             "run.device=cuda"},
            {"optimizer.learning_rate=1.2345678901234567e-5", "run.precision=fp64",
@@ -141,7 +144,7 @@ TEST(Recipe, UnknownKeysNameTheNearest) {
             "r.yaml:1: section 'model' has no key 'batch'; did you mean train.batch?");
   EXPECT_THAT(refused("xyzzyqwert: {}\n"), HasSubstr("the sections are run, model, data, train, optimizer"));
   EXPECT_EQ(refused("log: {qwertzuiop: 1}\n"),
-            "r.yaml:1: section 'log' has no key 'qwertzuiop'; its keys are every");
+            "r.yaml:1: section 'log' has no key 'qwertzuiop'; its keys are every, monitors");
   EXPECT_EQ(refused_set("model.d_modl=3"),
             "--set: section 'model' has no key 'd_modl'; did you mean 'd_model'?");
   EXPECT_EQ(refused_set("modle.d_model=3"), "--set: there is no section 'modle'; did you mean 'model'?");
@@ -185,6 +188,9 @@ TEST(Recipe, OutOfRange) {
   EXPECT_THAT(refused_set("optimizer.learning_rate=nan"), HasSubstr("optimizer.learning_rate is 'nan'"));
   EXPECT_THAT(refused_set("optimizer.clip=inf"), HasSubstr("optimizer.clip is 'inf'"));
   EXPECT_THAT(refused_set("train.micro_batch=0"), HasSubstr("train.micro_batch"));
+  EXPECT_THAT(refused_set("train.warmup_start=one"),
+              HasSubstr("train.warmup_start is 'one', but it must be zero or first_step"));
+  EXPECT_THAT(refused_set("run.init_from=[a]"), HasSubstr("run.init_from is a list, but it must be a path"));
 }
 
 TEST(Recipe, BadUnits) {
@@ -198,6 +204,8 @@ TEST(Recipe, BadUnits) {
   EXPECT_THAT(refused_set("checkpoint.every=1.5 steps"), HasSubstr("checkpoint.every is '1.5 steps'"));
   EXPECT_THAT(refused_set("checkpoint.every=-3 steps"), HasSubstr("checkpoint.every is '-3 steps'"));
   EXPECT_THAT(refused_set("checkpoint.every=[1]"), HasSubstr("checkpoint.every is a list"));
+  EXPECT_THAT(refused_set("log.monitors=30min"),
+              HasSubstr("log.monitors is '30min', but it must be a whole number of steps or tokens"));
 }
 
 TEST(Recipe, BadSources) {
@@ -266,6 +274,10 @@ TEST(Recipe, KeysWithoutAMeaningAreRefused) {
             "`default`.");
   EXPECT_THAT(refused_set("model.clamp=9"), HasSubstr("only with model.offset: minimax"));
   EXPECT_THAT(refused_set("train.cooldown=0.1"), HasSubstr("only with train.schedule: wsd"));
+  const std::string transformer = "model: {system: transformer, d_ff: 8}";
+  EXPECT_EQ(
+      refusal([&] { parse(transformer, {"log.monitors=5 steps"}); }),
+      "--set: log.monitors has a meaning only with model.system: sisa; remove it or set it to `default`.");
 }
 
 TEST(Recipe, ReadinessToTrain) {
@@ -296,6 +308,52 @@ TEST_F(RecipeFiles, LaterFilesWin) {
   EXPECT_EQ(r.data.sources[0].path, "c");
   EXPECT_EQ(r.origins.at("model.d_model"), (folder_ / "base/a.yaml").string() + ":1");
   EXPECT_EQ(r.origins.at("model.num_heads"), "--set");
+}
+
+TEST_F(RecipeFiles, ABaseServesSeveralSystems) {
+  write("base/a.yaml", "model: {d_state: 8, offset: minimax, clamp: 9}\ntrain: {cooldown: 0.1}\n");
+  const Recipe sisa = load_recipe(write("s.yaml", "extends: base/a.yaml\n"));
+  EXPECT_EQ(sisa.model.d_state, 8);
+  EXPECT_EQ(sisa.model.clamp, 9);
+  EXPECT_FALSE(sisa.origins.contains("train.cooldown"));
+  const fs::path top = write("t.yaml", "extends: base/a.yaml\nmodel: {system: transformer}\n");
+  const Recipe transformer = load_recipe(top);
+  for (const std::string key : {"model.d_state", "model.offset", "model.clamp", "train.cooldown"})
+    EXPECT_FALSE(transformer.origins.contains(key)) << key;
+  EXPECT_EQ(transformer.model.offset, model::ModelConfig().offset);
+  EXPECT_THAT(print_recipe(transformer), AllOf(Not(HasSubstr("d_state")), Not(HasSubstr("offset"))));
+  // The recipe itself and --set are as strict as ever, also where a base says the same.
+  EXPECT_THAT(refusal([&] { load_recipe(top, std::vector<std::string>{"model.d_state=16"}); }),
+              StartsWith("--set: model.d_state has a meaning only with model.system: sisa"));
+  EXPECT_THAT(refused(write("o.yaml",
+                            "extends: base/a.yaml\n"
+                            "model: {system: transformer, d_state: 8}\n")),
+              StartsWith((folder_ / "o.yaml").string() + ":2: model.d_state has a meaning only with"));
+  // What is left out is read all the same: a mistake in a base shows with every system.
+  write("base/b.yaml", "model: {d_state: wide}\n");
+  EXPECT_THAT(refused(write("w.yaml", "extends: base/b.yaml\nmodel: {system: transformer}\n")),
+              StartsWith((folder_ / "base/b.yaml").string() + ":1: model.d_state is 'wide'"));
+}
+
+TEST_F(RecipeFiles, OverlaysComeBetweenTheRecipeAndSet) {
+  write("base/a.yaml", "model: {num_layers: 5, clamp: 7}\n");
+  const std::vector<fs::path> overlays = {
+      write("x.yaml", "extends: base/a.yaml\nmodel: {vocab_size: 300, offset: minimax}\n"),
+      write("y.yaml", "model: {vocab_size: 400}\n")};
+  const fs::path top =
+      write("top.yaml", "model: {num_layers: 3, vocab_size: 500, num_heads: 4, d_model: 64}\n");
+  const Recipe r = load_recipe(top, std::vector<std::string>{"model.d_model=128"}, overlays);
+  EXPECT_EQ(r.model.num_layers, 5);
+  EXPECT_EQ(r.model.vocab_size, 400);
+  EXPECT_EQ(r.model.num_heads, 4);
+  EXPECT_EQ(r.model.d_model, 128);
+  EXPECT_EQ(r.model.clamp, 7);
+  EXPECT_EQ(r.origins.at("model.offset"), (folder_ / "x.yaml").string() + ":2");
+  const Recipe transformer = load_recipe(top, std::vector<std::string>{"model.system=transformer"}, overlays);
+  EXPECT_EQ(transformer.model.vocab_size, 400);
+  EXPECT_FALSE(transformer.origins.contains("model.offset"));
+  EXPECT_THAT(refusal([&] { load_recipe(top, {}, std::vector<fs::path>{folder_ / "gone.yaml"}); }),
+              AllOf(HasSubstr("gone.yaml"), HasSubstr("no such file")));
 }
 
 TEST_F(RecipeFiles, DefaultTakesBack) {

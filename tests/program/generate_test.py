@@ -48,7 +48,8 @@ class Generate(ProgramTest):
     def test_the_published_offset_generates_too(self):
         with_cache = self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy")
         without = self.generate("--prompt", "the ", "--max-tokens", "20", "--greedy", "--set", "model.offset=minimax",
-                                "--set", "model.clamp=60", "--set", "model.causal_offset=default")
+                                "--set", "model.clamp=60", "--set", "model.causal_offset=default",
+                                "--set", "model.max_segments=default")
         self.assertEqual(without, with_cache)  # the same function while no clamp binds
 
     def test_an_earlier_step(self):
@@ -77,6 +78,13 @@ class Generate(ProgramTest):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(f"{last:.4f}", done.stdout)
             self.assertIn("bigram", done.stdout)
+
+    def test_monitors(self):
+        done = run("evaluate", self.run_folder, "--monitors", ranks=2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"layer 1 lambda +0\.3\d+  0\.3\d+")
+        self.assertRegex(done.stdout, r"layer 0 half_life +\d+")
+        self.assertRegex(done.stdout, r"layer 0 limited_share +0  0 ")
 
     def read_metrics(self):
         return [json.loads(line) for line in (self.run_folder / "metrics.jsonl").read_text().splitlines()]

@@ -89,8 +89,8 @@ def command(*arguments, ranks=None):
     return start if ranks is None else ["mpirun", "-n", str(ranks), *start]
 
 
-def run(*arguments, ranks=None, **options):
-    return subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=TIMEOUT,
+def run(*arguments, ranks=None, timeout=TIMEOUT, **options):
+    return subprocess.run(command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=timeout,
                           errors="replace", **options)  # a young model's bytes need not be UTF-8
 
 
@@ -113,5 +113,5 @@ def wait_for_step(metrics, step):
     raise TimeoutError(f"step {step} never came")
 
 
-__all__ = ["ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "signal",
+__all__ = ["ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
            "subprocess", "unittest", "RECIPE", "TIMEOUT"]

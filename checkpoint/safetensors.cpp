@@ -1,0 +1,195 @@
+#include "checkpoint/safetensors.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/ScalarType.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "checkpoint/contents.h"
+#include "common/error.h"
+#include "common/quantity.h"
+
+namespace sisa::checkpoint {
+namespace fs = std::filesystem;
+namespace {
+
+using common::format_count;
+using nlohmann::json;
+using Tensor = SafetensorsFile::Tensor;
+
+static_assert(std::endian::native == std::endian::little, "tensors are read as they lie in the file");
+
+constexpr uint64_t largest_header = 100'000'000;  // bytes; a limit of the format
+constexpr std::string_view metadata_name = "__metadata__";
+
+constexpr std::array<std::pair<std::string_view, c10::ScalarType>, 4> dtypes{
+    {{"F64", c10::kDouble}, {"F32", c10::kFloat}, {"F16", c10::kHalf}, {"BF16", c10::kBFloat16}}};
+
+// What else weights come in, by its first bytes.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> other_formats{
+    {{"\x89HDF", "an HDF5 file"},
+     {"PK\x03\x04", "a zip archive, as PyTorch's .pt and .bin files are"},
+     {"\x80\x02", "a Python pickle, as PyTorch's old .pt and .bin files are"}}};
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// A value of the header in a message: ASCII, so that it can be cut anywhere.
+std::string shown(const json& value) {
+  constexpr size_t longest = 60;
+  const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true);
+  return text.size() <= longest ? text : text.substr(0, longest) + "…";
+}
+
+std::string_view header_of(std::span<const std::byte> file) {
+  uint64_t length = 0;
+  if (file.size() < sizeof length)
+    throw Error("has {} bytes, fewer than the {} of the header's length", file.size(), sizeof length);
+  std::memcpy(&length, file.data(), sizeof length);
+  const uint64_t rest = file.size() - sizeof length;
+  if (length > rest || length > largest_header) {
+    for (const auto& [start, name] : other_formats)
+      if (text_of(file).starts_with(start)) throw Error("is {}, not a safetensors file", name);
+    throw Error("says that its header has {} bytes, but {}: it was cut off or is no safetensors file", length,
+                length > rest ? fmt::format("only {} follow", rest)
+                              : fmt::format("the format allows {}", largest_header));
+  }
+  return text_of(file.subspan(sizeof length, length));
+}
+
+// Also refuses what the parser would let pass: keys that stand twice, of which it would keep the last, and
+// any depth of lists, of which the format has one.
+json parse_header(std::string_view text) {
+  constexpr int deepest = 2;                            // a list within a tensor's entry within the header
+  std::array<std::set<std::string>, deepest + 1> keys;  // of the object that is open at each depth
+  const auto check = [&](int depth, json::parse_event_t event, const json& read) {
+    using enum json::parse_event_t;
+    if ((event == object_start || event == array_start) && depth > deepest)
+      throw Error("has a header of more than {} levels", deepest + 1);
+    if (event == object_start) keys[static_cast<size_t>(depth)].clear();
+    if (event == key && !keys[static_cast<size_t>(depth) - 1].insert(read).second)
+      throw Error("has {} twice in its header", shown(read));
+    return true;
+  };
+  try {
+    json header = json::parse(text, check);
+    if (!header.is_object()) throw Error("has a header that is no JSON object but {}", shown(header));
+    return header;
+  } catch (const json::exception& error) {
+    throw Error("has a header that is no JSON ({})", error.what());
+  }
+}
+
+std::vector<int64_t> integers(const std::string& name, const json& entry, const char* key) {
+  const auto list = entry.find(key);
+  const auto fits = [](const json& n) { return n.is_number_unsigned() && n.get<uint64_t>() <= INT64_MAX; };
+  if (list == entry.end() || !list->is_array() || !std::all_of(list->begin(), list->end(), fits))
+    throw Error("has for {} the {} {}; a list of integers from 0 on was expected", name, key,
+                list == entry.end() ? "nothing" : shown(*list));
+  return *list;
+}
+
+c10::ScalarType type_of(const std::string& name, const json& entry) {
+  const auto dtype = entry.find("dtype");
+  if (dtype != entry.end())
+    for (const auto& [tag, type] : dtypes)
+      if (*dtype == tag) return type;
+  throw Error("has for {} the dtype {}; F64, F32, F16 or BF16 was expected", name,
+              dtype == entry.end() ? "nothing" : shown(*dtype));
+}
+
+// Bytes of a tensor; absent where they are more than any file has.
+std::optional<int64_t> num_bytes(const std::vector<int64_t>& shape, c10::ScalarType type) {
+  auto bytes = static_cast<int64_t>(c10::elementSize(type));
+  for (const int64_t n : shape)
+    if (__builtin_mul_overflow(bytes, n, &bytes)) return {};
+  return bytes;
+}
+
+Tensor to_tensor(const std::string& name, const json& entry, std::span<const std::byte> data) {
+  if (!entry.is_object())
+    throw Error("has for {} the entry {}; a JSON object was expected", name, shown(entry));
+  Tensor tensor{type_of(name, entry), integers(name, entry, "shape"), {}};
+  const std::vector<int64_t> offsets = integers(name, entry, "data_offsets");
+  if (offsets.size() != 2 || offsets[0] > offsets[1])
+    throw Error("has for {} the data_offsets {}; two in ascending order were expected", name,
+                shown(entry["data_offsets"]));
+  const int64_t size = offsets[1] - offsets[0];
+  if (num_bytes(tensor.shape, tensor.type) != size)
+    throw Error("has {} bytes of data for {}, which is not what its shape {} takes in {}", format_count(size),
+                name, shown(entry["shape"]), entry["dtype"].get<std::string>());
+  if (offsets[1] > static_cast<int64_t>(data.size()))
+    throw Error("has {} bytes of data, and {} ends at byte {} of them: it was cut off",
+                format_count(static_cast<int64_t>(data.size())), name, format_count(offsets[1]));
+  tensor.bytes = data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(size));
+  return tensor;
+}
+
+// The tensors must cover `data` exactly once.
+void check_cover(const std::map<std::string, Tensor>& tensors, std::span<const std::byte> data) {
+  std::vector<std::pair<std::span<const std::byte>, std::string_view>> order;
+  for (const auto& [name, tensor] : tensors) order.emplace_back(tensor.bytes, name);
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.first.data(), a.first.size()) < std::pair(b.first.data(), b.first.size());
+  });
+  const std::byte* covered = data.data();  // up to here
+  std::string_view before = "the header";
+  for (const auto& [bytes, name] : order) {
+    if (bytes.data() < covered) throw Error("has bytes that belong to both {} and {}", before, name);
+    if (bytes.data() > covered)
+      throw Error("has {} bytes of no tensor between {} and {}", format_count(bytes.data() - covered), before,
+                  name);
+    covered += bytes.size();
+    before = name;
+  }
+  if (const auto left = data.data() + data.size() - covered; left > 0)
+    throw Error("has {} bytes of no tensor after {}", format_count(left), before);
+}
+
+std::map<std::string, Tensor> read_header(std::span<const std::byte> file) {
+  const std::string_view text = header_of(file);
+  const std::span<const std::byte> data = file.subspan(sizeof(uint64_t) + text.size());
+  const json header = parse_header(text);
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [name, entry] : header.items())
+    if (name != metadata_name) tensors.emplace(name, to_tensor(name, entry, data));
+  check_cover(tensors, data);
+  return tensors;
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {
+  std::error_code code;
+  if (!fs::is_regular_file(path, code)) throw Error("{} is no file; a safetensors file was expected.", path_);
+  file_ = common::MappedFile(path);
+  try {
+    tensors_ = read_header(file_.bytes());
+  } catch (const Error& error) {
+    throw Error("{} {}. Copy or export it again, or name another safetensors file.", path_, error.what());
+  }
+}
+
+at::Tensor SafetensorsFile::read(const std::string& name, int64_t begin, int64_t end) const {
+  const Tensor& tensor = tensors_.at(name);
+  const auto size = static_cast<int64_t>(c10::elementSize(tensor.type));
+  TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= static_cast<int64_t>(tensor.bytes.size()) / size,
+                        name, " has no elements ", begin, " to ", end);
+  const at::Tensor elements = at::empty({end - begin}, tensor.type);
+  std::copy_n(tensor.bytes.begin() + begin * size, (end - begin) * size,
+              static_cast<std::byte*>(elements.data_ptr()));
+  return elements;
+}
+
+}  // namespace sisa::checkpoint

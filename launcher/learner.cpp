@@ -1,0 +1,53 @@
+#include "launcher/learner.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+namespace sisa::launcher {
+
+Learner::Learner(const model::ModelConfig& config, const LearnerOptions& options,
+                 const parallel::World& world)
+    : options_(options),
+      world_(world),
+      model_(config, options.precision, options.pad_to),
+      space_(model_.parameters(), {options.precision, options.device, /*training=*/true, options.sharded},
+             world.rank(), world.size()),
+      communicator_(parallel::make_communicator(world, options.device)),
+      optimizer_(space_, options.optimizer) {}
+
+// The picture of docs/architecture.md, in code.
+StepResult Learner::step(const Read& read, int64_t num_samples, int64_t num_tokens, double lr_factor) {
+  space_.zero_gradients();
+  // Over this rank's samples: of the loss, of the limited pairs. fp64 holds a count exactly.
+  const at::Tensor sums = at::zeros({2}, at::device(options_.device).dtype(at::kDouble));
+  const at::Tensor loss = sums[0], num_limited = sums[1];
+  bool limits = false;
+  const int64_t begin = world_.rank() * num_samples / world_.size(),
+                end = (world_.rank() + 1) * num_samples / world_.size();
+  for (int64_t first = begin; first < end; first += options_.micro_batch) {
+    const data::Batch batch = read(first, std::min(options_.micro_batch, end - first));
+    const at::Tensor loss_sum =
+        model_.loss_sum(batch.inputs.to(options_.device), batch.targets.to(options_.device));
+    loss_sum.backward();
+    loss.add_(loss_sum.detach());
+    if (const at::Tensor count = model_.take_num_limited(); count.defined()) {
+      num_limited.add_(count);
+      limits = true;
+    }
+  }
+  space_.reduce_gradients(*communicator_);
+  const auto update = optimizer_.step(*communicator_, 1 / static_cast<double>(num_tokens), lr_factor);
+  space_.gather_values(*communicator_);
+  communicator_->all_reduce(sums);
+
+  const at::Tensor on_host = sums.to(at::kCPU);  // waits for the device
+  StepResult result{.loss = on_host[0].item<double>() / static_cast<double>(num_tokens),
+                    .gradient_norm = update.gradient_norm,
+                    .applied = update.applied};
+  if (limits) result.num_limited = static_cast<int64_t>(on_host[1].item<double>());
+  return result;
+}
+
+}  // namespace sisa::launcher
