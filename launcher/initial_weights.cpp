@@ -29,8 +29,7 @@ void check_exists(const std::string& text) {
   if (!fs::exists(text) && !fs::exists(text.substr(0, text.rfind('@'))))
     throw Error(
         "run.init_from is {}, and there is no such file or folder. Name a safetensors file, or a run's "
-        "folder "
-        "as RUN or RUN@STEP.",
+        "folder as RUN or RUN@STEP.",
         text);
 }
 

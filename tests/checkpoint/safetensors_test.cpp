@@ -86,7 +86,7 @@ TEST_F(Safetensors, ReadsEveryType) {
   const auto expect = [&](const std::string& name, int64_t begin, int64_t end, const at::Tensor& right) {
     const at::Tensor read = opened.read(name, begin, end);
     EXPECT_EQ(read.scalar_type(), right.scalar_type()) << name;
-    EXPECT_TRUE(read.equal(right)) << name << ": " << read;
+    EXPECT_TRUE(read.equal(right)) << name;
   };
   expect("d", 0, 2, at::tensor({0.1, -1e300}, at::kDouble));
   expect("f", 0, 6, at::tensor({0.f, 1.f, 2.f, 3.f, 4.f, 0.1f}));

@@ -156,9 +156,10 @@ class InitFrom(ProgramTest):
         shutil.copytree(self.base, damaged)
         file = damaged / "checkpoints" / "step-20" / "rank-00001.h5"
         content = bytearray(file.read_bytes())
-        content[len(content) // 6] ^= 1  # weights come before moments
+        for i in range(0, len(content), 997):
+            content[i] ^= 1
         file.write_bytes(content)
-        self.refuse(f"{damaged}@20", "checksum", status=1)
+        self.refuse(f"{damaged}@20", "is damaged: parameters/.* has the checksum", status=1)
         done = self.train("older", *from_(damaged), *ONE, ranks=2)
         self.assertIn("step-20 is damaged", done.stderr)
         self.check_start("older", self.held_out[10], delta=0)

@@ -1,0 +1,88 @@
+// What the number types of a precision mode do to training: the published code's trap, and its remedy.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randint.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "launcher/learner.h"
+#include "launcher/schedule.h"
+#include "tests/mpi_world.h"
+
+namespace sisa::tests {
+namespace {
+
+using common::Precision;
+
+model::ModelConfig small() {
+  model::ModelConfig c;
+  c.vocab_size = 61;
+  c.d_model = 32;
+  c.num_layers = 2;
+  c.num_heads = 2;
+  c.d_ff = 48;
+  c.d_state = 8;
+  return c;
+}
+
+// The weights by name before and after 200 steps by the paper's rules at 152M parameters.
+struct Training {
+  explicit Training(Precision precision) {
+    launcher::Learner learner(small(),
+                              {.precision = precision,
+                               .optimizer = {.learning_rate = 6e-4,
+                                             .lambda_lr = 6e-5,
+                                             .weight_decay_on = parallel::WeightDecayOn::all}},
+                              world());
+    learner.space().initialise(1);
+    const auto weights = [&] {
+      std::map<std::string, at::Tensor> all;
+      for (common::Parameter* p : learner.model().parameters())
+        for (const common::Block& block : p->blocks)
+          all[block.name] = p->view(p->value.detach(), block).clone();
+      return all;
+    };
+    before = weights();
+    const launcher::Schedule schedule = {.kind = launcher::ScheduleKind::cosine, .total = 200, .warmup = 10};
+    at::manual_seed(1);
+    for (int64_t step = 0; step < schedule.total; ++step) {
+      const at::Tensor tokens =
+          at::randint(16, {4, 25}, at::kLong);  // a quarter of the vocabulary: to be learned
+      const launcher::StepResult result = learner.step(
+          [&](int64_t first, int64_t count) {
+            const at::Tensor batch = tokens.narrow(0, first, count);
+            return data::Batch{batch.narrow(1, 0, 24), batch.narrow(1, 1, 24).contiguous()};
+          },
+          4, 4 * 24, schedule.factor(step));
+      if (step == 0) first_loss = result.loss;
+      last_loss = result.loss;
+    }
+    after = weights();
+  }
+  // Whether each parameter whose name contains `part` is bit for bit as it was.
+  std::vector<bool> unmoved(const std::string& part) const {
+    std::vector<bool> result;
+    for (const auto& [name, value] : before)
+      if (name.find(part) != std::string::npos) result.push_back(at::equal(value, after.at(name)));
+    return result;
+  }
+  std::map<std::string, at::Tensor> before, after;
+  double first_loss = 0, last_loss = 0;
+};
+
+TEST(PrecisionTraining, PureBf16FreezesBiasAndNorms) {
+  const Training pure(Precision::bf16_pure), mixed(Precision::bf16);
+  for (const Training* training : {&pure, &mixed}) EXPECT_LT(training->last_loss, training->first_loss - 0.3);
+  for (const auto& [part, count] : {std::pair{"alpha_proj.bias", 2}, std::pair{"norm.weight", 5}}) {
+    EXPECT_EQ(pure.unmoved(part), std::vector<bool>(static_cast<size_t>(count), true)) << part;
+    EXPECT_EQ(mixed.unmoved(part), std::vector<bool>(static_cast<size_t>(count), false)) << part;
+  }
+  // lambda_raw is fp32 in both; matrices have small values, whose bf16 steps are small too.
+  for (const char* part : {"lambda_raw", "W_Q.weight"})
+    for (const Training* training : {&pure, &mixed})
+      EXPECT_EQ(training->unmoved(part), std::vector<bool>(2, false)) << part;
+}
+
+}  // namespace
+}  // namespace sisa::tests
