@@ -146,8 +146,12 @@ class Sisa final : public AttentionMixer {
                ? at::kDouble
                : context_.statistics();
   }
+  // In bf16 on the CPU, too, attention keeps the wider type: the gradients of decay and rotation are
+  // differences of large terms, of which rounded queries, keys and their gradients leave up to 60 % error.
   Augmentation rounded(const Augmentation& wide) const {
-    if (!common::is_bf16(context_.precision)) return wide;
+    if (!common::is_bf16(context_.precision) ||
+        (context_.precision == common::Precision::bf16 && wide.query.is_cpu()))
+      return wide;
     return {wide.query.to(context_.compute()), wide.key.to(context_.compute())};
   }
 

@@ -1,5 +1,6 @@
 // What the number types of a precision mode do to training: the published code's trap, and its remedy.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randint.h>
 #include <gtest/gtest.h>
@@ -82,6 +83,32 @@ TEST(PrecisionTraining, PureBf16FreezesBiasAndNorms) {
   for (const char* part : {"lambda_raw", "W_Q.weight"})
     for (const Training* training : {&pure, &mixed})
       EXPECT_EQ(training->unmoved(part), std::vector<bool>(2, false)) << part;
+}
+
+// An update without a gradient only decays.
+TEST(WeightDecay, ReachesBiasesAndNormsOnlyWhereAllDecay) {
+  using parallel::WeightDecayOn;
+  for (const WeightDecayOn decay_on : {WeightDecayOn::matrices, WeightDecayOn::all}) {
+    const parallel::AdamWOptions options = {.weight_decay = 0.1, .weight_decay_on = decay_on};
+    launcher::Learner learner(small(), {.precision = Precision::bf16, .optimizer = options}, world());
+    parallel::ParameterSpace& space = learner.space();
+    space.initialise(1);
+    const auto masters = [&] {
+      std::map<std::string, at::Tensor> all;
+      for (const parallel::Piece& piece : space.owned_pieces())
+        all[piece.block->name] = space.read(piece, parallel::StateArray::weights);
+      return all;
+    };
+    const auto before = masters();
+    EXPECT_TRUE(learner.optimizer().step(learner.communicator(), 1, 1).applied);
+    for (const auto& [name, after] : masters()) {
+      const bool vector = name.ends_with("norm.weight") || name.ends_with("alpha_proj.bias");
+      const bool decays = vector ? decay_on == WeightDecayOn::all : !name.ends_with("lambda_raw");
+      const double expected = decays ? 1 - options.learning_rate * options.weight_decay : 1;
+      EXPECT_TRUE(at::allclose(after, before.at(name) * expected, /*rtol=*/1e-6, /*atol=*/0)) << name;
+      EXPECT_EQ(at::equal(after, before.at(name)), !decays) << name;
+    }
+  }
 }
 
 }  // namespace

@@ -1,7 +1,13 @@
 #include "tests/model/golden_check.h"
 
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/randint.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
 
 #include "model/mixers/registry.h"
 #include "tests/model/plain_model.h"
@@ -17,18 +23,79 @@ double tolerance(Precision precision) {
   return precision == Precision::fp64 ? 1e-9 : precision == Precision::fp32 ? 2e-5 : 2e-2;
 }
 
-// |actual - expected| / |expected| in the Euclidean norm.
-double distance(const at::Tensor& actual, const at::Tensor& expected) {
-  return ((actual.to(at::kCPU, at::kDouble) - expected).norm() / expected.norm()).item<double>();
+// Of PlainModel, of the mean loss.
+Tensors plain_gradients(const GoldenCase& golden, const at::Tensor& tokens, const at::Tensor& targets,
+                        at::ScalarType type, ScoreForm form) {
+  Tensors parameters, gradients;
+  for (const auto& [name, value] : golden.parameters) parameters[name] = value.to(tokens.device());
+  const PlainModel plain(golden.config, parameters, type, form);
+  plain(tokens, targets).loss.backward();
+  for (const auto& [name, leaf] : plain.parameters()) gradients[name] = leaf.grad().to(at::kCPU, at::kDouble);
+  return gradients;
 }
 
-Tensors twin_gradients(const GoldenCase& golden, const at::Device& device) {
-  Tensors parameters, gradients;
-  for (const auto& [name, value] : golden.parameters) parameters[name] = value.to(device);
-  const PlainModel twin(golden.config, parameters, at::kBFloat16);
-  twin(golden.tokens.to(device), golden.targets.to(device)).loss.backward();
-  for (const auto& [name, leaf] : twin.parameters()) gradients[name] = leaf.grad();
-  return gradients;
+// Threads only get into each other's way at these sizes.
+class OneThread {
+ public:
+  OneThread() { at::set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { at::set_num_threads(before_); }
+
+ private:
+  int before_ = at::get_num_threads();
+};
+
+double relative_distance(const at::Tensor& actual, const at::Tensor& expected) {
+  return ((actual - expected).norm() / expected.norm()).item<double>();
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Every gradient in bf16 has at most 1.5 times the error of its plain twin's.
+//
+// An error is the Euclidean norm of the difference from the exact gradient, divided by the norm of the
+// latter; what counts is its median over batches of tokens, the file's own and random ones. One batch says
+// nothing of the two elements of lambda_raw or alpha's bias: the twin's error varies from 7e-4 to 6e-2 by
+// luck, and is 1 where a clamp binds on one side only. The exact gradients of other batches are those of the
+// plain network in fp64, which are the golden file's where there is one (PlainModel.IsTheGoldenFilesInFp64).
+//
+// On the CPU the twin has scores in their direct form. A GPU's attention takes query and key, and returns
+// their gradients, in bf16; those of decay and rotation are small differences of the latter. There the twin
+// does the same, as the published code does.
+void check_bf16_gradients(const GoldenCase& golden, BoundModel& bound, const at::Device& device) {
+  constexpr int num_batches = 33;
+  const OneThread one_thread;
+  const ScoreForm form = device.is_cpu() ? ScoreForm::direct : ScoreForm::augmented;
+  std::map<std::string, std::vector<double>> ours, twins;
+  at::manual_seed(1);
+  for (int batch = 0; batch < num_batches; ++batch) {
+    const auto draw = [&] { return at::randint(golden.config.vocab_size, golden.tokens.sizes(), at::kLong); };
+    const at::Tensor tokens = batch == 0 ? golden.tokens : draw(),
+                     targets = batch == 0 ? golden.targets : draw();
+    const Tensors exact = batch == 0
+                              ? golden.gradients
+                              : plain_gradients(golden, tokens, targets, at::kDouble, ScoreForm::direct);
+    const Tensors twin = plain_gradients(golden, tokens.to(device), targets.to(device), at::kBFloat16, form);
+    bound.space.zero_gradients();
+    bound.model.loss_sum(tokens.to(device), targets.to(device)).backward();
+    const auto count = static_cast<double>(targets.numel());
+    for (const auto& [name, expected] : exact) {
+      ours[name].push_back(
+          relative_distance(bound.gradient(name).to(at::kCPU, at::kDouble) / count, expected));
+      twins[name].push_back(relative_distance(twin.at(name), expected));
+    }
+  }
+  for (const auto& [name, errors] : ours) {
+    const double ratio = median(errors) / median(twins.at(name)), allowed = 1.5;
+    report_error("golden bf16 backward, times the twin's error", ratio, allowed,
+                 golden.name + ": the gradient of " + name);
+    EXPECT_LE(ratio, allowed) << "the gradient of " << name << " is off by " << median(errors);
+  }
 }
 
 }  // namespace
@@ -81,23 +148,10 @@ void check_golden(const GoldenCase& golden, Precision precision, int64_t pad_to,
   expect_near(sum / count, golden.loss, " forward", "loss");
   expect_near(bound.model.token_losses(tokens, targets).mean(), golden.loss, " forward",
               "loss of the evaluation form");
+  if (common::is_bf16(precision)) return check_bf16_gradients(golden, bound, device);
   sum.backward();
-  if (!common::is_bf16(precision)) {
-    for (const auto& [name, expected] : golden.gradients)
-      expect_near(bound.gradient(name) / count, expected, " backward", "the gradient of " + name);
-    return;
-  }
-  const Tensors twin = twin_gradients(golden, device);
-  for (const auto& [name, expected] : golden.gradients) {
-    const double ours = distance(bound.gradient(name) / count, expected),
-                 theirs = distance(twin.at(name), expected);
-    report_error(group + " ratio", ours / theirs, 1.5,
-                 golden.name + ": the gradient of " + name + " " + std::to_string(ours) + " " +
-                     std::to_string(theirs));
-    if (getenv("SISA_ALL"))
-      printf("R %s %s %.4g %.4g %.3f\n", golden.name.c_str(), name.c_str(), ours, theirs, ours / theirs);
-    EXPECT_LE(ours, 1.5 * theirs) << name;
-  }
+  for (const auto& [name, expected] : golden.gradients)
+    expect_near(bound.gradient(name) / count, expected, " backward", "the gradient of " + name);
 }
 
 }  // namespace sisa::tests

@@ -1,47 +1,36 @@
 // The model on a GPU. Skipped where there is none.
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "model/attention.h"
 #include "model/functional.h"
 #include "tests/model/golden_check.h"
+#include "tests/model/gpu.h"
 
 namespace sisa::tests {
 namespace {
 
 using common::Precision;
 
-class ModelOnGpu : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!at::globalContext().hasCUDA() || c10::impl::getDeviceGuardImpl(at::kCUDA)->deviceCount() == 0)
-      GTEST_SKIP() << "no GPU";
-    at::globalContext().setAllowTF32CuBLAS(false);
-    at::globalContext().setAllowBF16ReductionCuBLAS(false);
-  }
-  const at::Device gpu_{at::kCUDA, 0};
-};
+using ModelOnGpu = OnGpu;
 
-TEST_F(ModelOnGpu, GoldenFilesInFp32) {
-  for (const auto& file : golden_files()) {
-    const GoldenFile golden(file);
-    if (!known(golden.system())) continue;
-    SCOPED_TRACE(golden.name());
-    check_golden(golden, Precision::fp32, 64, gpu_, fp32_tolerance);
+void check_golden_files(Precision precision, const at::Device& device) {
+  for (const auto& path : golden_files()) {
+    const GoldenFile file(path);
+    if (!known(file.system())) continue;
+    SCOPED_TRACE(file.name());
+    check_golden(GoldenCase(file), precision, 64, device);
   }
 }
 
+TEST_F(ModelOnGpu, GoldenFilesInFp32) {
+  check_golden_files(Precision::fp32, gpu_);
+}
+
 TEST_F(ModelOnGpu, GoldenFilesInBf16) {
-  for (const auto& file : golden_files()) {
-    const GoldenFile golden(file);
-    if (!known(golden.system())) continue;
-    SCOPED_TRACE(golden.name());
-    check_golden(golden, Precision::bf16, 64, gpu_, {2e-2, 0});
-  }
+  check_golden_files(Precision::bf16, gpu_);
 }
 
 TEST_F(ModelOnGpu, AttentionAsOnTheCpu) {

@@ -1,0 +1,64 @@
+// The transformer and sisa networks in plain LibTorch, from the direct forms of docs/systems.md: scores by
+// their definition, with an explicit matrix of decays, and ordinary autograd. Slow; shares nothing with
+// model/ but its config.
+//
+// In bf16 it is what PyTorch under autocast computes: weights, activations, the residual stream and gradients
+// are bf16, matrix products are rounded to bf16; norms' statistics, sums along the sequence, softplus, exp,
+// rotations, softmax and loss are fp32. lambda_raw stays fp32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+
+namespace sisa::tests {
+
+// How sisa's scores are formed.
+enum class ScoreForm {
+  direct,     // the sum of both scores, each by its definition
+  augmented,  // one product of query and key with the state's channels, as the published code has it; rounded
+              // to `type` before it
+};
+
+class PlainModel {
+ public:
+  // parameters: by official name; of any type, rounded to `type`.
+  PlainModel(const model::ModelConfig& config, const std::map<std::string, at::Tensor>& parameters,
+             at::ScalarType type, ScoreForm form = ScoreForm::direct);
+
+  struct Result {
+    at::Tensor logits;               // (B, T, vocab_size)
+    at::Tensor loss;                 // mean cross entropy, with its graph
+    std::vector<at::Tensor> hidden;  // the residual stream after each layer, (B, T, d_model)
+  };
+  Result operator()(const at::Tensor& tokens, const at::Tensor& targets) const;  // (B, T) int64
+
+  // Leaves; after `loss.backward()` their grad() is that of the mean loss.
+  const std::map<std::string, at::Tensor>& parameters() const { return parameters_; }
+
+ private:
+  at::Tensor norm(const at::Tensor& x, const std::string& weight) const;
+  at::Tensor linear(const at::Tensor& x, const std::string& weight) const;
+  at::Tensor mixer(const at::Tensor& x, const std::string& prefix) const;
+  struct State {
+    at::Tensor B, C;    // (B, T, H, d_state)
+    at::Tensor g;       // (B, T, H), summed log alpha, less the offset of `minimax`
+    at::Tensor phase;   // (B, T, H, d_state / 2)
+    at::Tensor lambda;  // (H)
+  };
+  State state(const at::Tensor& x, const std::string& prefix) const;
+  at::Tensor direct_scores(const State& s) const;
+  at::Tensor split_heads(const at::Tensor& x) const { return x.unflatten(-1, {config_.num_heads, -1}); }
+  at::Tensor wide(const at::Tensor& x) const;  // in fp32, or wider if `type` is
+
+  model::ModelConfig config_;
+  at::ScalarType type_;
+  ScoreForm form_;
+  std::map<std::string, at::Tensor> parameters_;
+};
+
+}  // namespace sisa::tests
