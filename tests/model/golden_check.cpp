@@ -4,9 +4,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 
 #include "model/mixers/registry.h"
@@ -88,6 +90,7 @@ void check_bf16_gradients(const GoldenCase& golden, BoundModel& bound, const at:
       ours[name].push_back(
           relative_distance(bound.gradient(name).to(at::kCPU, at::kDouble) / count, expected));
       twins[name].push_back(relative_distance(twin.at(name), expected));
+      EXPECT_TRUE(std::isfinite(ours[name].back())) << "the gradient of " << name;
     }
   }
   for (const auto& [name, errors] : ours) {
@@ -137,11 +140,15 @@ void check_golden(const GoldenCase& golden, Precision precision, int64_t pad_to,
     EXPECT_LT(error, allowed) << what;
   };
 
-  std::vector<at::Tensor> hidden;
-  expect_near(bound.model.logits(tokens, &hidden), golden.logits, " forward", "logits");
-  ASSERT_EQ(hidden.size(), golden.hidden.size());
-  for (size_t i = 0; i < hidden.size(); ++i)
-    expect_near(hidden[i], golden.hidden[i], " forward", "hidden state " + std::to_string(i));
+  for (const auto& [pass, form] : {std::pair{model::Pass::training, " of the training form"},
+                                   std::pair{model::Pass::evaluation, " of the evaluation form"}}) {
+    std::vector<at::Tensor> hidden;
+    expect_near(bound.model.logits(tokens, &hidden, pass), golden.logits, " forward",
+                "logits" + std::string(form));
+    ASSERT_EQ(hidden.size(), golden.hidden.size());
+    for (size_t i = 0; i < hidden.size(); ++i)
+      expect_near(hidden[i], golden.hidden[i], " forward", fmt::format("hidden state {}{}", i, form));
+  }
 
   const at::Tensor sum = bound.model.loss_sum(tokens, targets);
   const auto count = static_cast<double>(targets.numel());
