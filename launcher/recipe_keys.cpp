@@ -163,7 +163,7 @@ void add_model(std::vector<RecipeKey>& rows) {
       .add(
           "max_segments", &ModelConfig::max_segments, count(0, 1024),
           "segments of decay in training, each with its own d_state channels where it is needed; what decays "
-          "further is limited and counted; 0: as many as make 256 channels with d_model / num_heads")
+          "further is limited and counted; 0: as many as make 192 channels with d_model / num_heads")
       .only_with("model.offset: causal", with_offset("causal"))
       .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
            "initial value of alpha_proj.bias")

@@ -24,7 +24,11 @@ at::Tensor widen(const at::Tensor& x, int64_t width) {
 }
 int64_t round_up_to_8(int64_t n) {
   return (n + 7) / 8 * 8;
-}  // what the GPU implementations take
+}
+// Of query and key on a GPU: multiples of 8, and beyond 128, where cuDNN has few kernels, 192.
+int64_t width_on_gpu(int64_t n) {
+  return n > 128 && n <= 192 ? 192 : round_up_to_8(n);
+}
 
 // query (B, T, H, d_qk), key (B, S, H, d_qk), value (B, S, H, d_v); causal needs S = T.
 Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double scale,
@@ -38,7 +42,7 @@ Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor
     std::tie(result.output, result.logsumexp) =
         at::_scaled_dot_product_flash_attention_for_cpu(q, k, widen(v, d_qk), 0.0, causal, {}, scale);
   } else {
-    const int64_t w_qk = round_up_to_8(d_qk), w_v = round_up_to_8(d_v);
+    const int64_t w_qk = width_on_gpu(d_qk), w_v = round_up_to_8(d_v);
     const at::Tensor qw = widen(q, w_qk), kw = widen(k, w_qk), vw = widen(v, w_v);
     const bool logsumexp = want_logsumexp || qw.requires_grad() || kw.requires_grad() || vw.requires_grad();
     if (query.scalar_type() == at::kDouble)

@@ -24,7 +24,7 @@ void validate(const ModelConfig& c) {
 }
 
 int64_t ModelConfig::num_segments() const {
-  constexpr int64_t widest_query = 256;
+  constexpr int64_t widest_query = 192;
   return max_segments > 0 ? max_segments : std::max<int64_t>(1, (widest_query - d_head()) / d_state);
 }
 

@@ -1,6 +1,10 @@
 // A model with memory behind its parameters, as the trainer has it, on one rank.
 #pragma once
 
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randn.h>
+
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -10,6 +14,20 @@
 #include "parallel/parameter_space.h"
 
 namespace sisa::tests {
+
+// A network that runs in milliseconds, of odd sizes.
+inline model::ModelConfig small_config(const std::string& system, double alpha_bias = -2) {
+  model::ModelConfig c;
+  c.system = system;
+  c.vocab_size = 61;
+  c.d_model = 32;
+  c.num_layers = 2;
+  c.num_heads = 2;
+  c.d_ff = 43;
+  c.d_state = 6;
+  c.alpha_bias = alpha_bias;
+  return c;
+}
 
 struct BoundModel {
   BoundModel(const model::ModelConfig& config, common::Precision precision, int64_t pad_to = 8,
@@ -38,6 +56,15 @@ struct BoundModel {
     throw std::runtime_error("no parameter " + name);
   }
 };
+
+// Larger weights than the initial ones, so that every part matters and heads and tokens differ.
+inline void stir(BoundModel& bound, double scale = 0.15) {
+  at::manual_seed(3);
+  for (const std::string& name : bound.names()) {
+    const at::Tensor value = bound.value(name);
+    value.add_(at::randn(value.sizes(), at::kDouble).mul(scale).to(value.scalar_type()));
+  }
+}
 
 // Largest difference relative to the largest value of `expected`; infinite for other shapes or NaN.
 inline double relative_error(const at::Tensor& actual, const at::Tensor& expected) {

@@ -27,28 +27,6 @@ using model::ModelConfig;
 
 constexpr int64_t vocabulary = 61;
 
-// alpha_bias: about -log alpha of each token where it is above 1.
-ModelConfig small(double alpha_bias) {
-  ModelConfig c;
-  c.vocab_size = vocabulary;
-  c.d_model = 32;
-  c.num_layers = 2;
-  c.num_heads = 2;
-  c.d_ff = 43;
-  c.d_state = 6;
-  c.alpha_bias = alpha_bias;
-  return c;
-}
-
-// Weights that make every part matter; decays differ between heads and tokens.
-void stir(BoundModel& bound) {
-  at::manual_seed(3);
-  for (const std::string& name : bound.names()) {
-    const at::Tensor value = bound.value(name);
-    value.add_(at::randn(value.sizes(), at::kDouble).mul(0.15).to(value.scalar_type()));
-  }
-}
-
 at::Tensor tokens(int64_t batch, int64_t length) {
   at::manual_seed(11);
   return at::randint(vocabulary, {batch, length}, at::kLong);
@@ -168,7 +146,7 @@ TEST(Evaluation, IsTheDirectFormAtAnyRange) {
 TEST(Evaluation, IsTheTrainingFormWithinItsRange) {
   for (const double bias : {-2.0, 3.0})  // total decay of 300 tokens: about 40 and 900
     for (const int64_t max_segments : {0, 1}) {
-      ModelConfig c = small(bias);
+      ModelConfig c = small_config("sisa", bias);
       c.max_segments = max_segments;
       BoundModel bound(c, Precision::fp64);
       stir(bound);
@@ -189,7 +167,7 @@ TEST(Evaluation, IsTheTrainingFormWithinItsRange) {
 }
 
 TEST(Evaluation, CountsWhatTheTrainingFormLimits) {
-  ModelConfig c = small(3);  // not stirred: every token decays by softplus(3) = 3.0486
+  ModelConfig c = small_config("sisa", 3);  // not stirred: every token decays by softplus(3) = 3.0486
   c.max_segments = 1;
   BoundModel bound(c, Precision::fp64);
   for (const std::string& name : bound.names())
@@ -211,7 +189,7 @@ TEST(Decoding, PiecesAreTheWhole) {
         std::pair{Precision::bf16, 3e-2}})
     for (const char* system : {"transformer", "sisa"})
       for (const double bias : {-5.0, 0.0, 4.0}) {
-        ModelConfig c = small(bias);
+        ModelConfig c = small_config("sisa", bias);
         c.system = system;
         BoundModel bound(c, precision);
         stir(bound);
@@ -228,7 +206,7 @@ TEST(Decoding, PiecesAreTheWhole) {
 }
 
 TEST(Decoding, SequencesOfDifferentLengthsTogether) {
-  BoundModel bound(small(1), Precision::fp64);
+  BoundModel bound(small_config("sisa", 1), Precision::fp64);
   stir(bound);
   const at::Tensor x = tokens(3, 150);
   const std::vector<int64_t> lengths = {90, 7, 90};
@@ -253,7 +231,7 @@ TEST(Decoding, SequencesOfDifferentLengthsTogether) {
 // 20,000 tokens at about 1 nat each: the training form would resolve 120 of them.
 TEST(Decoding, PrefillAndStepsEqualTheFullForwardOver20000Tokens) {
   const int64_t length = 20'000, prefill = 19'000;
-  BoundModel bound(small(0.5), Precision::fp64);
+  BoundModel bound(small_config("sisa", 0.5), Precision::fp64);
   stir(bound);
   const at::Tensor x = tokens(1, length);
   const at::Tensor whole = bound.model.logits(x)[0];
@@ -266,7 +244,7 @@ TEST(Decoding, PrefillAndStepsEqualTheFullForwardOver20000Tokens) {
 }
 
 TEST(Decoding, ThePublishedOffsetCannotContinue) {
-  ModelConfig c = small(-2);
+  ModelConfig c = small_config("sisa", -2);
   c.offset = "minimax";
   EXPECT_FALSE(BoundModel(c, Precision::fp32).model.can_continue());
   c.decay = "none";

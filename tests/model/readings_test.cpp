@@ -20,15 +20,8 @@ namespace {
 using model::ModelConfig;
 
 ModelConfig small() {
-  ModelConfig c;
-  c.vocab_size = 61;
-  c.d_model = 32;
-  c.num_layers = 2;
-  c.num_heads = 2;
-  c.d_ff = 43;
-  c.d_state = 6;
+  ModelConfig c = small_config("sisa", /*alpha_bias=*/3);  // softplus(3) = 3.0486 nats a token
   c.max_segments = 1;
-  c.alpha_bias = 3;  // softplus(3) = 3.0486 nats a token
   return c;
 }
 

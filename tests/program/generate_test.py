@@ -7,7 +7,7 @@ class Generate(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.run_folder = cls.shared / "run"
-        done = run("train", cls.recipe, "--output", cls.run_folder)
+        done = run("train", cls.recipe, "--output", cls.run_folder, "--set", "log.monitors=25 steps", ranks=2)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def generate(self, *arguments):
@@ -85,6 +85,22 @@ class Generate(ProgramTest):
         self.assertRegex(done.stdout, r"layer 1 lambda +0\.3\d+  0\.3\d+")
         self.assertRegex(done.stdout, r"layer 0 half_life +\d+")
         self.assertRegex(done.stdout, r"layer 0 limited_share +0  0 ")
+
+    def test_monitors_during_training(self):
+        events = [r for r in self.read_metrics() if r.get("event") == "monitors"]
+        self.assertEqual([r["step"] for r in events], [25, 50])
+        for layer in events[-1]["layers"]:
+            self.assertEqual({name: len(values) for name, values in layer.items()}, dict.fromkeys(
+                ("lambda", "half_life", "decay_range", "limited_share", "state_share"), 2))
+        self.assertEqual({r["limited_pairs"] for r in self.read_metrics() if "event" not in r}, {0})
+
+    def test_decays_beyond_the_range_are_counted(self):
+        # Every token decays by about 3 nats, so tokens 6 to 31 of each sequence are beyond 2 x 10.
+        done = self.train("fast", "--stop-after", "1 steps", "--set", "model.alpha_bias=3", "--set", "model.causal_offset=10",
+                          "--set", "model.max_segments=1", ranks=2)
+        counted = next(r for r in self.metrics("fast") if "event" not in r)["limited_pairs"]
+        self.assertAlmostEqual(counted, 12 * 2 * 2 * 26, delta=100)  # samples, layers, heads, tokens
+        self.assertRegex(done.stdout, r"1\.\d+K pairs limited")
 
     def read_metrics(self):
         return [json.loads(line) for line in (self.run_folder / "metrics.jsonl").read_text().splitlines()]
