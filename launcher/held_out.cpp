@@ -17,9 +17,9 @@ HeldOutResult evaluate_held_out(const Recipe& recipe, model::LanguageModel& mode
   if (recipe.evaluation.tokens > 0)
     result.windows = std::min(result.windows,
                               std::max<int64_t>(1, recipe.evaluation.tokens / recipe.data.sequence_length));
-  const auto score = evaluation::score_held_out(model, held_out, world.rank() * result.windows / world.size(),
-                                                (world.rank() + 1) * result.windows / world.size(),
-                                                recipe.train.micro_batch, device);
+  const auto [begin, end] = world.share(result.windows);
+  const auto score =
+      evaluation::score_held_out(model, held_out, begin, end, recipe.train.micro_batch, device);
   std::array<double, 2> sums = {score.nats, static_cast<double>(score.tokens)};
   world.all_reduce(sums, parallel::World::Reduction::sum);
   result.tokens = static_cast<int64_t>(sums[1]);

@@ -24,8 +24,7 @@ StepResult Learner::step(const Read& read, int64_t num_samples, int64_t num_toke
   const at::Tensor sums = at::zeros({2}, at::device(options_.device).dtype(at::kDouble));
   const at::Tensor loss = sums[0], num_limited = sums[1];
   bool limits = false;
-  const int64_t begin = world_.rank() * num_samples / world_.size(),
-                end = (world_.rank() + 1) * num_samples / world_.size();
+  const auto [begin, end] = world_.share(num_samples);
   for (int64_t first = begin; first < end; first += options_.micro_batch) {
     const data::Batch batch = read(first, std::min(options_.micro_batch, end - first));
     const at::Tensor loss_sum =

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -35,6 +36,10 @@ class World {
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
   bool is_root() const { return rank_ == 0; }
+  // The part [begin, end) of `count` things that falls to this rank: [r count / n, (r + 1) count / n).
+  std::pair<int64_t, int64_t> share(int64_t count) const {
+    return {rank_ * count / size_, (rank_ + 1) * count / size_};
+  }
 
   void barrier() const;
   enum class Reduction { sum, max, min };

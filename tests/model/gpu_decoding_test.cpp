@@ -37,15 +37,10 @@ TEST_F(DecodingOnGpu, PiecesAreTheWholeOfTheCpu) {
        {std::pair{Precision::fp32, 5e-5}, std::pair{Precision::bf16, 3e-2}})
     for (const char* system : {"transformer", "sisa"})
       for (const double bias : {-5.0, 0.0, 4.0}) {
-        model::ModelConfig c;
-        c.system = system;
-        c.vocab_size = 61;
+        model::ModelConfig c = small_config(system, bias);
         c.d_model = 128;
-        c.num_layers = 2;
-        c.num_heads = 2;
         c.d_ff = 96;
         c.d_state = 16;
-        c.alpha_bias = bias;
         BoundModel reference(c, Precision::fp64), bound(c, precision, 64, 1, gpu_);
         at::manual_seed(3);
         for (const std::string& name : reference.names()) {
