@@ -68,7 +68,7 @@ double median(std::vector<double> values) {
 //
 // On the CPU the twin has scores in their direct form. A GPU's attention takes query and key, and returns
 // their gradients, in bf16; those of decay and rotation are small differences of the latter. There the twin
-// does the same, as the published code does.
+// calls LibTorch's scaled_dot_product_attention, as the published code does.
 void check_bf16_gradients(const GoldenCase& golden, BoundModel& bound, const at::Device& device) {
   constexpr int num_batches = 33;
   const OneThread one_thread;

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/embedding.h>
@@ -10,6 +11,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/rsqrt.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/stack.h>
@@ -100,9 +102,17 @@ at::Tensor PlainModel::mixer(const at::Tensor& x, const std::string& prefix) con
     const auto widen = [&](const at::Tensor& heads, const at::Tensor& channels, const at::Tensor& exponent) {
       return at::cat({heads, (rotate(channels, s.phase) * exponent.exp() * size).to(type_)}, -1);
     };
-    // In fp32: what is not masked is rounded no more than in a fused kernel.
-    scores = at::einsum("bihn,bjhn->bhij", {wide(widen(query, s.C, u)), wide(widen(key, s.B, -u))}) /
-             std::sqrt(width);
+    query = widen(query, s.C, u);
+    key = widen(key, s.B, -u);
+    if (type_ == at::kBFloat16) {  // the stock kernels want value as wide as query
+      const at::Tensor value =
+          at::constant_pad_nd(project("W_V.weight"), {0, query.size(-1) - d_head}).transpose(1, 2);
+      const at::Tensor mixed =
+          at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value, {}, 0.0,
+                                           /*is_causal=*/true, 1 / std::sqrt(width));
+      return linear(mixed.transpose(1, 2).narrow(-1, 0, d_head).flatten(2), prefix + "W_O.weight");
+    }
+    scores = at::einsum("bihn,bjhn->bhij", {query, key}) / std::sqrt(width);
   } else {
     scores = at::einsum("bihn,bjhn->bhij", {query, key}) / std::sqrt(width);
     if (config_.system == "sisa") scores = scores + direct_scores(state(x, prefix));

@@ -20,8 +20,8 @@ namespace sisa::tests {
 // How sisa's scores are formed.
 enum class ScoreForm {
   direct,     // the sum of both scores, each by its definition
-  augmented,  // one product of query and key with the state's channels, as the published code has it; rounded
-              // to `type` before it
+  augmented,  // one product of query and key with the state's channels, rounded to `type` before it, as the
+              // published code has it; in bf16 by LibTorch's scaled_dot_product_attention
 };
 
 class PlainModel {
