@@ -17,6 +17,14 @@ Learner::Learner(const model::ModelConfig& config, const LearnerOptions& options
       communicator_(parallel::make_communicator(world, options.device)),
       optimizer_(space_, options.optimizer) {}
 
+std::vector<Learner::MicroBatch> Learner::micro_batches(int64_t num_samples) const {
+  std::vector<MicroBatch> result;
+  const auto [begin, end] = world_.share(num_samples);
+  for (int64_t first = begin; first < end; first += options_.micro_batch)
+    result.push_back({first, std::min(options_.micro_batch, end - first)});
+  return result;
+}
+
 // The picture of docs/architecture.md, in code.
 StepResult Learner::step(const Read& read, int64_t num_samples, int64_t num_tokens, double lr_factor) {
   space_.zero_gradients();
@@ -24,11 +32,12 @@ StepResult Learner::step(const Read& read, int64_t num_samples, int64_t num_toke
   const at::Tensor sums = at::zeros({2}, at::device(options_.device).dtype(at::kDouble));
   const at::Tensor loss = sums[0], num_limited = sums[1];
   bool limits = false;
-  const auto [begin, end] = world_.share(num_samples);
-  for (int64_t first = begin; first < end; first += options_.micro_batch) {
-    const data::Batch batch = read(first, std::min(options_.micro_batch, end - first));
-    const at::Tensor loss_sum =
-        model_.loss_sum(batch.inputs.to(options_.device), batch.targets.to(options_.device));
+  for (const MicroBatch& part : micro_batches(num_samples)) {
+    const data::Batch batch = read(part.first, part.count);
+    const auto on_device = [&](const at::Tensor& ids) {
+      return ids.to(options_.device, /*non_blocking=*/true);
+    };
+    const at::Tensor loss_sum = model_.loss_sum(on_device(batch.inputs), on_device(batch.targets));
     loss_sum.backward();
     loss.add_(loss_sum.detach());
     if (const at::Tensor count = model_.take_num_limited(); count.defined()) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "common/precision.h"
 #include "data/loader.h"
@@ -42,11 +43,18 @@ class Learner {
   // Allocates; the weights are zero until `space().initialise` or a checkpoint fills them. Collective.
   Learner(const model::ModelConfig& config, const LearnerOptions& options, const parallel::World& world);
 
-  // Samples [first, first + count) of a step's batch.
+  // What this rank runs at once of a step's batch of num_samples samples, in order: samples [first, first +
+  // count) of it each.
+  struct MicroBatch {
+    int64_t first, count;
+  };
+  std::vector<MicroBatch> micro_batches(int64_t num_samples) const;
+
+  // A micro-batch of the step, on the CPU.
   using Read = std::function<data::Batch(int64_t first, int64_t count)>;
   // One update from a batch of num_samples samples (at least as many as ranks) and num_tokens predicted
-  // tokens in all: rank r of n reads samples [r num_samples / n, (r + 1) num_samples / n). lr_factor: the
-  // schedule's. Collective; the result is equal on all ranks.
+  // tokens in all: rank r of n reads samples [r num_samples / n, (r + 1) num_samples / n), its micro_batches
+  // in order. lr_factor: the schedule's. Collective; the result is equal on all ranks.
   StepResult step(const Read& read, int64_t num_samples, int64_t num_tokens, double lr_factor);
 
   model::LanguageModel& model() { return model_; }

@@ -89,7 +89,8 @@ void Reporter::step(const StepReport& r, bool show) {
                                    {"grad_norm", number(r.gradient_norm)},
                                    {"lr", r.learning_rate},
                                    {"tokens_per_second", r.tokens_per_second},
-                                   {"seconds", r.seconds}};
+                                   {"seconds", r.seconds},
+                                   {"seconds_waited", r.seconds_waited}};
   if (r.num_limited) record["limited_pairs"] = *r.num_limited;
   if (r.mfu) record["mfu"] = *r.mfu;
   write(record);

@@ -24,6 +24,7 @@ struct StepReport {
   double learning_rate = 0;      // of the matrices
   double tokens_per_second = 0;  // all ranks together, this step
   double seconds = 0;            // this step
+  double seconds_waited = 0;     // of these, for data; this rank's
   double seconds_left = 0;       // estimate for the rest of the run
   std::optional<double> mfu;     // 0 to 1; absent where the device's peak is unknown
   bool applied = true;           // false: not finite, skipped

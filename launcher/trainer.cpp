@@ -49,6 +49,8 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       folder_(create_folder(recipe, world)),
       reporter_(world.is_root(), folder_.metrics()),
       sources_(recipe, folder_, reporter_, world),
+      prefetcher_([this](int64_t first, int64_t count) { return sources_.training().read(first, count); },
+                  device.is_cuda()),
       learner_(recipe.model,
                {.precision = recipe.run.precision,
                 .device = device,
@@ -111,13 +113,27 @@ void Trainer::restore() {
                                 format_count(state.samples)));
 }
 
+// This rank's samples of the step that begins at the global sample number `samples`.
+void Trainer::request(int64_t samples) {
+  for (const auto& [first, count] : learner_.micro_batches(recipe_.samples_per_step()))
+    prefetcher_.request(samples + first, count);
+}
+
 StepReport Trainer::step() {
   const auto begin_time = Clock::now();
   const double factor = schedule_.factor(progress_.step);
+  // One step ahead: while this one computes, the next one's samples are read.
+  if (prefetcher_.num_requested() == 0) request(progress_.samples);
+  if (progress_.step + 1 < schedule_.total) request(progress_.samples + recipe_.samples_per_step());
+  double seconds_waited = 0;
+  const auto next_batch = [&](int64_t, int64_t) {
+    const auto before = Clock::now();
+    data::Batch batch = prefetcher_.take();
+    seconds_waited += seconds_between(before, Clock::now());
+    return batch;
+  };
   const StepResult result =
-      learner_.step([&](int64_t first,
-                        int64_t count) { return sources_.training().read(progress_.samples + first, count); },
-                    recipe_.samples_per_step(), recipe_.train.batch, factor);
+      learner_.step(next_batch, recipe_.samples_per_step(), recipe_.train.batch, factor);
 
   progress_.step += 1;
   progress_.samples += recipe_.samples_per_step();
@@ -135,6 +151,7 @@ StepReport Trainer::step() {
                     .learning_rate = factor * recipe_.optimizer.learning_rate,
                     .tokens_per_second = static_cast<double>(recipe_.train.batch) / seconds,
                     .seconds = seconds,
+                    .seconds_waited = seconds_waited,
                     .seconds_left = seconds_per_step_ * static_cast<double>(schedule_.total - progress_.step),
                     .applied = result.applied,
                     .num_limited = result.num_limited};

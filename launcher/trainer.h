@@ -7,6 +7,7 @@
 
 #include "checkpoint/store.h"
 #include "common/quantity.h"
+#include "data/prefetcher.h"
 #include "launcher/learner.h"
 #include "launcher/plan.h"
 #include "launcher/recipe.h"
@@ -56,6 +57,7 @@ class Trainer {
   };
 
   void restore();
+  void request(int64_t samples);
   StepReport step();
   Decision decide(const Progress& before);
   void save();
@@ -73,6 +75,7 @@ class Trainer {
   RunFolder folder_;
   Reporter reporter_;
   Sources sources_;
+  data::Prefetcher prefetcher_;  // of sources_.training()
   Learner learner_;
   checkpoint::Store store_;
   Schedule schedule_;
