@@ -4,6 +4,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,9 +19,10 @@ struct RunState {
   int64_t updates = 0;  // of the optimizer: AdamW's t
   int64_t samples = 0;  // consumed by all ranks together: the sampler's whole state
   int64_t tokens = 0;
-  std::string recipe;        // merged, as `sisa plan --print-recipe` prints it
-  std::string code_version;  // of the program that wrote the checkpoint
-  std::string extra = "{}";  // a small JSON object of whatever else the writer wants back
+  std::optional<double> held_out_loss;  // at this step, nats a token; absent where it was not evaluated
+  std::string recipe;                   // merged, as `sisa plan --print-recipe` prints it
+  std::string code_version;             // of the program that wrote the checkpoint
+  std::string extra = "{}";             // a small JSON object of whatever else the writer wants back
 };
 
 // A parameter under its own name in its logical shape.
@@ -51,6 +53,7 @@ struct Contents {
   std::string precision;
   int64_t sequence = 0;  // counts the saves of a run: the newest checkpoint has the highest
   double written = 0;    // seconds since 1970, UTC
+  bool kept = false;     // for ever: no retention deletes it
   std::vector<Array> arrays;
   std::vector<Source> sources;
 

@@ -68,7 +68,7 @@ void publish_folder(const fs::path& from, const fs::path& to) {
     if (::rename(a.c_str(), b.c_str()) != 0)
       throw SystemError::with_errno(fmt::format("Cannot rename {} to {}", a.string(), b.string()));
   };
-  if (!fs::exists(to)) {
+  if (!fs::exists(fs::symlink_status(to))) {  // a link is replaced, wherever it leads
     rename_or_throw(from, to);
   } else if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
     const fs::path aside = from.string() + "-replaced";

@@ -200,6 +200,10 @@ int64_t read_integer(hid_t object, const std::string& attribute) {
   return read_scalar<int64_t>(object, attribute, H5T_NATIVE_INT64);
 }
 
+bool has_attribute(hid_t object, const std::string& attribute) {
+  return check(H5Aexists(object, attribute.c_str()), "Cannot look for the attribute " + attribute) > 0;
+}
+
 double read_number(hid_t object, const std::string& attribute) {
   return read_scalar<double>(object, attribute, H5T_NATIVE_DOUBLE);
 }

@@ -84,6 +84,7 @@ hid_t stored_type(c10::ScalarType type);
 void write_attribute(hid_t object, const std::string& name, int64_t value);
 void write_attribute(hid_t object, const std::string& name, double value);
 void write_attribute(hid_t object, const std::string& name, const std::string& text);
+bool has_attribute(hid_t object, const std::string& attribute);
 int64_t read_integer(hid_t object, const std::string& attribute);
 double read_number(hid_t object, const std::string& attribute);
 std::string read_string(hid_t object, const std::string& attribute);

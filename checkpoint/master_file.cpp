@@ -106,9 +106,11 @@ void write_state(hid_t file, const Contents& contents) {
   hdf5::write_attribute(file, "updates", state.updates);
   hdf5::write_attribute(file, "samples", state.samples);
   hdf5::write_attribute(file, "tokens", state.tokens);
+  if (state.held_out_loss) hdf5::write_attribute(file, "held_out_loss", *state.held_out_loss);
   hdf5::write_attribute(file, "world_size", contents.world_size);
   hdf5::write_attribute(file, "sequence", contents.sequence);
   hdf5::write_attribute(file, "written", contents.written);
+  if (contents.kept) hdf5::write_attribute(file, "kept", int64_t{1});
   hdf5::write_attribute(file, "precision", contents.precision);
   hdf5::write_attribute(file, "model_fingerprint", contents.fingerprint());
   hdf5::write_attribute(file, "code_version", state.code_version);
@@ -215,8 +217,11 @@ Contents read_master(const fs::path& folder) {
                     .precision = hdf5::read_string(file, "precision"),
                     .sequence = hdf5::read_integer(file, "sequence"),
                     .written = hdf5::read_number(file, "written"),
+                    .kept = hdf5::has_attribute(file, "kept"),
                     .arrays = {},
                     .sources = {}};
+  if (hdf5::has_attribute(file, "held_out_loss"))
+    contents.state.held_out_loss = hdf5::read_number(file, "held_out_loss");
   index_from_json(hdf5::read_text(file, "index"), contents);
   return contents;
 }

@@ -1,6 +1,7 @@
 #include "checkpoint/rank_file.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -87,12 +88,41 @@ int64_t rank_file_bytes(const parallel::ParameterSpace& space, const std::vector
   return bytes;
 }
 
-Fetch fetch_from(const parallel::ParameterSpace& space) {
-  return [&space](const Slice& slice) { return space.read(slice.piece, slice.array); };
+void Snapshot::take(const parallel::ParameterSpace& space, std::vector<Slice> slices) {
+  slices_ = std::move(slices);
+  types_.clear();
+  begins_ = {0};
+  std::vector<at::Tensor> cells;
+  for (const Slice& slice : slices_) {
+    cells.push_back(space.cells(slice.piece, slice.array));
+    types_.push_back(cells.back().scalar_type());
+    // Every copy begins at a multiple of 64 bytes.
+    begins_.push_back(begins_.back() + (static_cast<int64_t>(cells.back().nbytes()) + 63) / 64 * 64);
+  }
+  const at::Device device = space.options().device;
+  if (!memory_.defined() || memory_.numel() < begins_.back())
+    memory_ =
+        at::empty({begins_.back()}, at::device(at::kCPU).dtype(at::kByte).pinned_memory(device.is_cuda()));
+  for (size_t i = 0; i < cells.size(); ++i)
+    memory_.narrow(0, begins_[i], static_cast<int64_t>(cells[i].nbytes()))
+        .view(types_[i])
+        .copy_(cells[i], /*non_blocking=*/true);
+  if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
-std::vector<Source> write_rank_file(const fs::path& folder, int rank, const parallel::ParameterSpace& space,
-                                    const std::vector<Slice>& slices, const Fetch& fetch, const Disk& disk) {
+std::span<const std::byte> Snapshot::elements(size_t slice, std::vector<std::byte>& buffer) const {
+  const parallel::Piece& piece = slices_[slice].piece;
+  const size_t size = c10::elementSize(types_[slice]);
+  buffer.resize(static_cast<size_t>(piece.end - piece.begin) * size);
+  const auto* const memory = static_cast<const std::byte*>(memory_.const_data_ptr());
+  parallel::copy_without_padding(
+      piece, size, std::span(memory + begins_[slice], parallel::cell_count(piece) * size), buffer);
+  return buffer;
+}
+
+std::vector<Source> write_rank_file(const fs::path& folder, int rank, const Snapshot& snapshot,
+                                    const Disk& disk) {
+  const std::vector<Slice>& slices = snapshot.slices();
   const int64_t metadata = metadata_bytes(slices);
   hdf5::MemoryFile frame(metadata);
   std::vector<Source> sources;
@@ -104,13 +134,13 @@ std::vector<Source> write_rank_file(const fs::path& folder, int rank, const para
     hdf5::check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), "Cannot prepare a dataset");
     for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2})
       hdf5::create_group(frame.id(), std::string(group_name(array)));
-    for (const Slice& slice : slices) {
+    for (size_t i = 0; i < slices.size(); ++i) {
       Source source{.file = rank_file_name(rank),
-                    .array = slice.array,
-                    .name = slice.piece.block->name,
-                    .begin = slice.piece.begin,
-                    .end = slice.piece.end,
-                    .type = type_of(space, slice)};
+                    .array = slices[i].array,
+                    .name = slices[i].piece.block->name,
+                    .begin = slices[i].piece.begin,
+                    .end = slices[i].piece.end,
+                    .type = snapshot.type(i)};
       const hdf5::Id dataset = hdf5::create_dataset(
           frame.id(), source.dataset(), hdf5::stored_type(source.type), {source.end - source.begin}, layout);
       hdf5::write_attribute(dataset, "begin", source.begin);
@@ -127,12 +157,9 @@ std::vector<Source> write_rank_file(const fs::path& folder, int rank, const para
 
   File file(folder / rank_file_name(rank), O_WRONLY | O_CREAT | O_EXCL);
   file.write(image, 0, disk);
+  std::vector<std::byte> buffer;
   for (size_t i = 0; i < slices.size(); ++i) {
-    const at::Tensor elements = fetch(slices[i]);
-    TORCH_INTERNAL_ASSERT(elements.is_contiguous() && elements.is_cpu() &&
-                          elements.scalar_type() == sources[i].type &&
-                          elements.numel() == sources[i].end - sources[i].begin);
-    const std::span<const std::byte> bytes = bytes_of(elements);
+    const std::span<const std::byte> bytes = snapshot.elements(i, buffer);
     sources[i].checksum = common::hash64(bytes);
     file.write(bytes, sources[i].offset, disk);
   }

@@ -1,16 +1,18 @@
 // One rank's file: its slices of every array, each a 1-D dataset whose bytes lie in one run.
 //
 // HDF5 makes the file's frame in memory and says where each dataset's bytes go; they are written there by
-// checked writes, one slice after another. So saving needs host memory for one slice only, a full disk is an
-// ordinary error, and no other caller of HDF5 waits behind a long write. Reading goes by the master's index
+// checked writes, one slice after another. So a full disk is an ordinary error, and no other caller of HDF5
+// waits behind a long write. Reading goes by the master's index
 // and needs no HDF5 at all.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,15 +35,27 @@ std::vector<Slice> slices_to_save(const parallel::ParameterSpace& space, int ran
 // An upper bound of the file's size.
 int64_t rank_file_bytes(const parallel::ParameterSpace& space, const std::vector<Slice>& slices);
 
-// Hands over a slice's elements, 1-D, contiguous, on the CPU, of state_type. Called once for each, in order.
-using Fetch = std::function<at::Tensor(const Slice&)>;
-// Straight from the space. (A fetch from copies taken earlier makes the same file on another thread.)
-Fetch fetch_from(const parallel::ParameterSpace& space);
+// Copies of a rank's slices in host memory, taken while training waits, written while it goes on.
+class Snapshot {
+ public:
+  // Slices [0, slices.size()) as they are now. On a GPU the copies are pinned, and this waits for them. The
+  // memory is kept for the next time.
+  void take(const parallel::ParameterSpace& space, std::vector<Slice> slices);
+  const std::vector<Slice>& slices() const { return slices_; }
+  c10::ScalarType type(size_t slice) const { return types_[slice]; }
+  // A slice's elements without padding, in `buffer`. Runs on any thread and calls neither LibTorch nor CUDA.
+  std::span<const std::byte> elements(size_t slice, std::vector<std::byte>& buffer) const;
+
+ private:
+  std::vector<Slice> slices_;
+  std::vector<c10::ScalarType> types_;  // of each
+  std::vector<int64_t> begins_;         // of each slice's cells within memory_, and the end; bytes
+  at::Tensor memory_;                   // bytes
+};
 
 // Writes folder/rank-NNNNN.h5, which must not exist, and forces it to the disk.
-std::vector<Source> write_rank_file(const std::filesystem::path& folder, int rank,
-                                    const parallel::ParameterSpace& space, const std::vector<Slice>& slices,
-                                    const Fetch& fetch, const Disk& disk);
+std::vector<Source> write_rank_file(const std::filesystem::path& folder, int rank, const Snapshot& snapshot,
+                                    const Disk& disk);
 
 // Reads any interval of any array of a checkpoint, whatever files hold it.
 class Reader {

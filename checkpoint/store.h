@@ -1,20 +1,18 @@
-// Saves and restores a run.
+// The checkpoints of a run.
 //
-// A run's checkpoints stand in one folder (docs/checkpoint-format.md):
+// They stand in one folder (docs/checkpoint-format.md):
 //
 //   latest                       text: the name of the newest one, for people and scripts
 //   step-500/master.h5           state, recipe, index; every array whole, as virtual datasets
 //   step-500/rank-00000.h5 …     what each rank wrote
 //
-// A save writes into a temporary folder, forces every file to the disk, the master last, and gives the folder
-// its name in one step: whatever is called step-N was complete once, and a save that fails or is killed
-// leaves the earlier checkpoints as they were. What counts as newest is read from the folders and never from
-// `latest`.
+// A save (checkpoint/saver.h) writes into a temporary folder, forces every file to the disk, the master last,
+// and gives the folder its name in one step: whatever is called step-N was complete once, and a save that
+// fails or is killed leaves the earlier checkpoints as they were. What counts as newest is read from the
+// folders and never from `latest`.
 //
 //   Store store(output / "checkpoints", world);
 //   if (auto entry = store.latest_sound(&skipped)) state = store.load(*entry, space, communicator);
-//   …
-//   SaveReport report = store.save(state, space, {.keep_last = 3});
 #pragma once
 
 #include <cstdint>
@@ -31,18 +29,6 @@
 
 namespace sisa::checkpoint {
 
-struct SaveOptions {
-  bool moments = true;  // false: weights only, a third of the bytes; cannot resume training
-  // Older checkpoints are deleted afterwards until this many complete ones are left; 0: none is deleted.
-  int64_t keep_last = 0;
-};
-
-struct SaveReport {
-  int64_t bytes = 0;                 // of all files
-  double seconds = 0;                // during which training waited
-  std::vector<std::string> remarks;  // what went wrong without harm: a failed deletion, …
-};
-
 struct LoadOptions {
   bool moments = true;  // false: weights only, to start another run from them
 };
@@ -57,6 +43,9 @@ struct Entry {
   double written = 0;    // seconds since 1970, UTC
   int64_t bytes = 0;
   bool has_moments = false;
+  bool kept = false;  // for ever
+  int64_t tokens = 0;
+  std::optional<double> held_out_loss = {};
   bool complete() const { return problem.empty(); }
 };
 
@@ -66,16 +55,13 @@ class Store {
   Store(std::filesystem::path folder, const parallel::World& world, Disk disk = {});
 
   // Not collective; they look at the folder as it is now.
-  std::vector<Entry> list() const;      // the oldest first, incomplete ones before all others
+  // The oldest first, incomplete ones before all others; none where there is no folder. Throws SystemError
+  // if it cannot be read: a run that took that for "none" would start anew.
+  std::vector<Entry> list() const;
   std::optional<Entry> latest() const;  // the newest complete one
   Entry find(int64_t step) const;       // throws Error naming the steps that there are
   // For people: state, arrays with shapes, recipe.
   std::string inspect(const Entry& entry) const;
-
-  // Collective. If a rank fails (a full disk, a folder that cannot be written to …) all throw the same Error,
-  // and no trace is left. A checkpoint of the same step is replaced.
-  SaveReport save(const RunState& state, const parallel::ParameterSpace& space,
-                  const SaveOptions& options = {});
 
   // Collective. Fills `space`, at any number of ranks, sharded or replicated, in any precision, and gathers
   // its values. Bit for bit what was saved where number types agree, else rounded. A space that is not for
@@ -90,18 +76,15 @@ class Store {
   // empty: sound.
   std::vector<std::string> verify(const Entry& entry) const;
 
-  // Collective. The newest checkpoint that verify() finds sound. `skipped` takes a sentence for each later
-  // one that is not.
+  // Collective. The newest checkpoint with moments that verify() finds sound. `skipped` takes a sentence for
+  // each later one that is not.
   std::optional<Entry> latest_sound(std::vector<std::string>* skipped = nullptr) const;
 
- private:
-  // Of the root alone. `remarks` takes what goes wrong without harm.
-  void prepare(const std::filesystem::path& temporary, int64_t bytes,
-               std::vector<std::string>& remarks) const;
-  void delete_folder(const std::filesystem::path& path, std::vector<std::string>& remarks) const;
-  void delete_old(const std::filesystem::path& newest, int64_t keep_last,
-                  std::vector<std::string>& remarks) const;
+  const std::filesystem::path& folder() const { return folder_; }
+  const parallel::World& world() const { return world_; }
+  const Disk& disk() const { return disk_; }
 
+ private:
   std::filesystem::path folder_;
   const parallel::World& world_;
   Disk disk_;

@@ -16,6 +16,10 @@ uint64_t hash64(std::string_view bytes) {
 uint64_t hash64(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
+Hash128 hash128(std::string_view bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.low64, hash.high64};
+}
 std::string hash_hex(uint64_t hash) {
   return fmt::format("{:016x}", hash);
 }

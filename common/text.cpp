@@ -53,4 +53,9 @@ std::vector<std::string> split(std::string_view text, char separator) {
   }
 }
 
+std::string as_sentence(std::string text) {
+  if (!text.ends_with('.')) text += '.';
+  return text;
+}
+
 }  // namespace sisa::common

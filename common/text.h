@@ -16,4 +16,7 @@ std::string join_choices(std::span<const std::string> choices);
 
 std::vector<std::string> split(std::string_view text, char separator);
 
+// The text, ended by a full stop.
+std::string as_sentence(std::string text);
+
 }  // namespace sisa::common

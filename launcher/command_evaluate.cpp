@@ -25,18 +25,20 @@ int run_evaluate(const EvaluateArguments& arguments, const parallel::World& worl
     if (result.tokens == 0)
       throw Error(
           "The run {} has no held-out text of at least one sequence ({} tokens). Prepare its data with a "
-          "larger --validation share.",
+          "larger --validation share, or give a task held_out samples.",
           run.folder.path.string(), trained.recipe.data.sequence_length);
   });
-  Rows rows = {{"held-out loss", fmt::format("{:.4f} nats a token", result.nats_per_token)},
-               {"", ""},
-               {"in nats a byte", fmt::format("{:.4f}", result.nats_per_byte)},
-               {"tokens scored", common::format_count(result.tokens)},
-               {"time", common::format_duration(result.seconds)}};
-  if (world.is_root() && trained.recipe.model.vocab_size <= data::largest_bigram_vocabulary) {
+  Rows rows = {{"held-out loss", fmt::format("{:.4f} nats a token", result.nats_per_token)}, {"", ""}};
+  if (result.parts.size() > 1 || result.accuracy)
+    for (const HeldOutPart& part : result.parts) rows.emplace_back(part.name, describe(part));
+  if (result.nats_per_byte) rows.emplace_back("in nats a byte", fmt::format("{:.4f}", *result.nats_per_byte));
+  rows.insert(rows.end(), {{"tokens scored", common::format_count(result.tokens)},
+                           {"time", common::format_duration(result.seconds)}});
+  if (world.is_root() && result.windows > 0 &&
+      trained.recipe.model.vocab_size <= data::largest_bigram_vocabulary) {
     const double bigram = sources.bigram_loss(result.windows);
-    rows.insert(rows.begin() + 1,
-                {"bigram model", fmt::format("{:.4f} nats a token, on the same tokens", bigram)});
+    rows.insert(rows.begin() + 1, {"bigram model", fmt::format("{:.4f} nats a token, on the {}", bigram,
+                                                               result.accuracy ? "text" : "same tokens")});
   }
   reporter.say(boxed_table(
       fmt::format("{} at step {}", run.folder.path.string(), common::format_count(trained.step)), rows));

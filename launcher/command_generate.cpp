@@ -61,6 +61,13 @@ int run_generate(const GenerateArguments& arguments, const parallel::World& worl
         throw Error("A prompt is empty; give at least one character with --prompt or --prompt-file.");
   });
   const TrainedModel trained(run, arguments.overrides, world);
+  world.together([&] {
+    if (trained.recipe.data.tokenizer.empty())
+      throw Error(
+          "The run {} was trained on synthetic tasks alone, without a tokenizer: it knows no text to go on "
+          "from. See what it answers right with `sisa evaluate`.",
+          run.folder.path.string());
+  });
   if (!world.is_root()) return common::success;  // one rank's text is enough
 
   const auto tokenizer = data::make_tokenizer(trained.recipe.data.tokenizer);

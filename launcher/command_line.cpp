@@ -44,13 +44,15 @@ void add_overrides(CLI::App& app, std::vector<std::string>& overrides) {
 }
 
 // Of TrainArguments and PlanArguments.
-void add_recipe(CLI::App& app, auto& arguments) {
-  app.add_option("RECIPE", arguments.recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
+CLI::Option& add_recipe(CLI::App& app, auto& arguments) {
+  CLI::Option& recipe =
+      *app.add_option("RECIPE", arguments.recipe, "recipe (docs/recipes.md)")->required()->type_name("FILE");
   app.add_option("--overlay", arguments.overlays,
                  "recipe whose keys win over RECIPE's, before --set; may be repeated")
       ->allow_extra_args(false)
       ->type_name("FILE");
   add_overrides(app, arguments.overrides);
+  return recipe;
 }
 
 void add_run(CLI::App& app, std::string& run) {
@@ -62,7 +64,13 @@ void add_run(CLI::App& app, std::string& run) {
 void add_train(CLI::App& program, Command& command) {
   CLI::App& app = *program.add_subcommand("train", "Train a model; start it with mpirun for several ranks");
   auto& arguments = arguments_of<TrainArguments>(app, command);
-  add_recipe(app, arguments);
+  CLI::Option& recipe = add_recipe(app, arguments);
+  // Without a recipe the checkpoint's own counts.
+  app.add_option(
+         "--from", arguments.from,
+         "begin a new run with the whole state of another one's checkpoint; RECIPE may then be left out")
+      ->type_name("RUN[@STEP]")
+      ->each([&recipe](const std::string&) { recipe.required(false); });
   app.add_option("--output", arguments.output, "the run's folder; wins over run.output of the recipe")
       ->type_name("DIR");
   add_read(app, "--resume",
@@ -156,12 +164,42 @@ void add_tokenizer(CLI::App& app, std::string& tokenizer) {
       ->type_name("FILE|bytes");
 }
 
+void add_data_inspect(CLI::App& data, Command& command) {
+  CLI::App& app = *data.add_subcommand(
+      "inspect", "Describe, check and show tokens: of `prepare`, llm.c, Megatron-LM or the published code");
+  auto& arguments = arguments_of<DataInspectArguments>(app, command);
+  app.add_option("PATH", arguments.path, "folder of tokens, a .bin, or a Megatron-LM prefix")
+      ->required()
+      ->type_name("PATH");
+  app.add_option(
+         "--tokenizer", arguments.tokenizer,
+         "bytes, or a tokenizer's file: shows text and not ids, and every id must be in its vocabulary "
+         "[that of the folder, if it is there]")
+      ->type_name("FILE|bytes");
+  add_read(app, "--split", "show train or validation only [both]", [&arguments](const std::string& text) {
+    if (text != "train" && text != "validation") throw Error("'{}' is neither train nor validation.", text);
+    arguments.split = text == "train" ? data::Split::train : data::Split::validation;
+  })->type_name("train|validation");
+  app.add_option("--first", arguments.first, "the token to show from")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--count", arguments.count, "tokens to show")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_flag("--check,!--no-check", arguments.check,
+               "read every id and compare checksums; --no-check: headers only [check]");
+  app.add_flag("--counts", arguments.counts, "show the most frequent ids and how many never occur");
+}
+
 void add_data(CLI::App& program, Command& command) {
   CLI::App& data = *program.add_subcommand("data", "Prepare and look at training text");
   data.require_subcommand(1);
   {
-    CLI::App& app =
-        *data.add_subcommand("prepare", "Turn .txt, .jsonl, .jsonl.zst or standard input (-) into tokens");
+    CLI::App& app = *data.add_subcommand(
+        "prepare",
+        "Turn .txt, .jsonl, .jsonl.gz, .jsonl.zst or standard input (-) into tokens; quicker with mpirun");
     auto& arguments = arguments_of<DataPrepareArguments>(app, command);
     app.add_option("INPUT", arguments.inputs, "texts; -: standard input")->required()->type_name("FILE");
     add_tokenizer(app, arguments.tokenizer);
@@ -180,23 +218,59 @@ void add_data(CLI::App& program, Command& command) {
                arguments.skip_errors = text == "skip";
              })
         ->type_name("stop|skip");
+    app.add_flag("--deduplicate", arguments.deduplicate,
+                 "drop documents whose text came before; takes 24 bytes of memory a document");
+    app.add_option("--threads", arguments.threads, "threads of each rank [its share of the host's cores]")
+        ->check(CLI::Range(1, 1 << 12))
+        ->type_name("N");
+    app.footer("Killed on the way, it goes on when the same command is run again.");
   }
   CLI::App& encode = *data.add_subcommand(
       "encode", "JSON lines with `text` on standard input to token ids, an array a line");
   add_tokenizer(encode, arguments_of<DataEncodeArguments>(encode, command).tokenizer);
   CLI::App& decode = *data.add_subcommand("decode", "The reverse of encode");
   add_tokenizer(decode, arguments_of<DataDecodeArguments>(decode, command).tokenizer);
-  CLI::App& inspect = *data.add_subcommand("inspect", "Describe prepared tokens");
-  inspect
-      .add_option("DIR", arguments_of<DataInspectArguments>(inspect, command).folder,
-                  "folder of prepared tokens")
+  add_data_inspect(data, command);
+}
+
+void add_checkpoint_prune(CLI::App& checkpoint, Command& command) {
+  CLI::App& app = *checkpoint.add_subcommand(
+      "prune", "Remove checkpoints that no rule keeps, and what killed runs left; quicker with mpirun");
+  auto& arguments = arguments_of<CheckpointPruneArguments>(app, command);
+  checkpoint::Retention& retention = arguments.retention;
+  app.add_option("RUN", arguments.run, "a run's folder")->required()->type_name("RUN");
+  CLI::Option& last = *app.add_option("--keep-last", retention.keep_last, "keep the newest K [all]")
+                           ->check(CLI::Range(1, 1'000'000))
+                           ->type_name("K");
+  add_read(app, "--keep-every", "keep also the first at or after each multiple of so many tokens",
+           [&retention](const std::string& text) {
+             retention.keep_every = common::parse_count(text, common::Unit::tokens);
+             if (retention.keep_every == 0) throw Error("'{}' is no number of tokens above 0.", text);
+           })
+      ->needs(&last)
+      ->type_name("TOKENS");
+  app.add_flag("--keep-best", retention.keep_best, "keep also the one with the smallest held-out loss")
+      ->needs(&last);
+  app.add_flag("--damaged", arguments.damaged, "read every checkpoint, and remove those that are not sound");
+  app.add_flag("--dry-run", arguments.dry_run, "only say what would go");
+  app.footer("Weights saved at chosen steps (checkpoint.save_at) always stay.");
+}
+
+void add_checkpoint_diff(CLI::App& checkpoint, Command& command) {
+  CLI::App& app = *checkpoint.add_subcommand("diff", "Compare two checkpoints, number by number");
+  auto& arguments = arguments_of<CheckpointDiffArguments>(app, command);
+  app.add_option("A", arguments.a, "a run's folder, for its newest checkpoint, or FOLDER@STEP")
       ->required()
-      ->type_name("DIR");
+      ->type_name("RUN[@STEP]");
+  app.add_option("B", arguments.b, "the other one")->required()->type_name("RUN[@STEP]");
+  app.footer(
+      "Exit status: 0 if steps, samples, tokens and every array agree bit for bit; 1 if not. Recipes are "
+      "shown where they differ and do not count.");
 }
 
 void add_checkpoint(CLI::App& program, Command& command) {
-  CLI::App& checkpoint =
-      *program.add_subcommand("checkpoint", "List, verify and look into a run's checkpoints");
+  CLI::App& checkpoint = *program.add_subcommand(
+      "checkpoint", "List, verify, compare and remove a run's checkpoints, or look into them");
   checkpoint.require_subcommand(1);
   CLI::App& list = *checkpoint.add_subcommand("list", "Every checkpoint of a run");
   list.add_option("RUN", arguments_of<CheckpointListArguments>(list, command).run, "a run's folder")
@@ -207,6 +281,8 @@ void add_checkpoint(CLI::App& program, Command& command) {
   add_run(verify, arguments_of<CheckpointVerifyArguments>(verify, command).run);
   CLI::App& inspect = *checkpoint.add_subcommand("inspect", "State, arrays and recipe of a checkpoint");
   add_run(inspect, arguments_of<CheckpointInspectArguments>(inspect, command).run);
+  add_checkpoint_prune(checkpoint, command);
+  add_checkpoint_diff(checkpoint, command);
 }
 
 // What is wrong, and whose help says more.

@@ -12,17 +12,20 @@
 #include <variant>
 #include <vector>
 
+#include "checkpoint/retention.h"
 #include "common/quantity.h"
+#include "data/manifest.h"
 #include "model/generate.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {
 
 struct TrainArguments {
-  std::filesystem::path recipe;
+  std::filesystem::path recipe;                 // "": that of the checkpoint in `from`
   std::vector<std::filesystem::path> overlays;  // recipes to lay over it
   std::vector<std::string> overrides;           // "section.key=value"
   std::filesystem::path output;                 // "": the recipe's run.output
+  std::string from;                             // RUN or RUN@STEP, whose state begins the run; "": none
   std::string resume = "auto";                  // auto, never or a step's number
   std::optional<common::Quantity> stop_after;   // steps, tokens or seconds
 };
@@ -57,6 +60,8 @@ struct DataPrepareArguments {
   std::filesystem::path output;
   double validation = 0.01;  // share of documents held out, 0 to 0.5
   bool skip_errors = false;  // pass over documents that cannot be read
+  bool deduplicate = false;  // drop documents whose text came before
+  int threads = 0;           // of each rank; 0: the cores of a host are shared among its ranks
 };
 struct DataEncodeArguments {
   std::string tokenizer;
@@ -65,7 +70,12 @@ struct DataDecodeArguments {
   std::string tokenizer;
 };
 struct DataInspectArguments {
-  std::filesystem::path folder;
+  std::filesystem::path path;        // whatever data::TokenDataset opens
+  std::string tokenizer;             // a file, or "bytes"; "": the dataset's own, if it can be found
+  std::optional<data::Split> split;  // absent: both
+  int64_t first = 0, count = 64;     // the tokens of each split that are shown
+  bool check = true;                 // read everything
+  bool counts = false;               // show the most frequent ids
 };
 
 struct CheckpointListArguments {
@@ -77,11 +87,20 @@ struct CheckpointVerifyArguments {
 struct CheckpointInspectArguments {
   std::string run;
 };
+struct CheckpointPruneArguments {
+  std::string run;
+  checkpoint::Retention retention;  // keep_last 0: every sound checkpoint stays
+  bool damaged = false;             // what is not sound goes too
+  bool dry_run = false;             // only say what would go
+};
+struct CheckpointDiffArguments {
+  std::string a, b;  // RUN or RUN@STEP
+};
 
-using Command =
-    std::variant<TrainArguments, EvaluateArguments, GenerateArguments, PlanArguments, DoctorArguments,
-                 DataPrepareArguments, DataEncodeArguments, DataDecodeArguments, DataInspectArguments,
-                 CheckpointListArguments, CheckpointVerifyArguments, CheckpointInspectArguments>;
+using Command = std::variant<TrainArguments, EvaluateArguments, GenerateArguments, PlanArguments,
+                             DoctorArguments, DataPrepareArguments, DataEncodeArguments, DataDecodeArguments,
+                             DataInspectArguments, CheckpointListArguments, CheckpointVerifyArguments,
+                             CheckpointInspectArguments, CheckpointPruneArguments, CheckpointDiffArguments>;
 
 int run_train(const TrainArguments& arguments, const parallel::World& world);
 int run_evaluate(const EvaluateArguments& arguments, const parallel::World& world);
@@ -95,5 +114,8 @@ int run_data_inspect(const DataInspectArguments& arguments, const parallel::Worl
 int run_checkpoint_list(const CheckpointListArguments& arguments, const parallel::World& world);
 int run_checkpoint_verify(const CheckpointVerifyArguments& arguments, const parallel::World& world);
 int run_checkpoint_inspect(const CheckpointInspectArguments& arguments, const parallel::World& world);
+int run_checkpoint_prune(const CheckpointPruneArguments& arguments, const parallel::World& world);
+// Returns success if both hold the same state and arrays, bit for bit, else failure.
+int run_checkpoint_diff(const CheckpointDiffArguments& arguments, const parallel::World& world);
 
 }  // namespace sisa::launcher

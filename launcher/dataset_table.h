@@ -1,13 +1,16 @@
-// A prepared dataset as the user sees it.
+// A dataset as the user sees it.
 #pragma once
 
 #include <filesystem>
 #include <string>
 
+#include "data/dataset.h"
+
 namespace sisa::launcher {
 
-// A box with what the manifest says: tokenizer, sources, tokens and documents of each split. Throws Error as
-// data::TokenDataset::open does.
-std::string dataset_table(const std::filesystem::path& folder);
+// A box with what the files say: kind, tokenizer, sources, tokens and documents of each split. Throws Error
+// as data::TokenDataset::open does.
+std::string dataset_table(const std::filesystem::path& path);
+std::string dataset_table(const data::TokenDataset& train, const data::TokenDataset& validation);
 
 }  // namespace sisa::launcher

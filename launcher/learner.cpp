@@ -34,10 +34,8 @@ StepResult Learner::step(const Read& read, int64_t num_samples, int64_t num_toke
   bool limits = false;
   for (const MicroBatch& part : micro_batches(num_samples)) {
     const data::Batch batch = read(part.first, part.count);
-    const auto on_device = [&](const at::Tensor& ids) {
-      return ids.to(options_.device, /*non_blocking=*/true);
-    };
-    const at::Tensor loss_sum = model_.loss_sum(on_device(batch.inputs), on_device(batch.targets));
+    const at::Tensor inputs = batch.inputs.to(options_.device, /*non_blocking=*/true);
+    const at::Tensor loss_sum = model_.loss_sum(inputs, batch.targets);
     loss_sum.backward();
     loss.add_(loss_sum.detach());
     if (const at::Tensor count = model_.take_num_limited(); count.defined()) {

@@ -30,7 +30,7 @@ struct LearnerOptions {
 };
 
 struct StepResult {
-  double loss = 0;           // nats a token, mean over the whole batch, before the update
+  double loss = 0;           // nats a predicted token, mean over the whole batch, before the update
   double gradient_norm = 0;  // before clipping
   bool applied = true;       // false: the gradient was not finite, and nothing was updated
   // (token, head) pairs whose decay the model's training form could not represent

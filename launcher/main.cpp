@@ -35,6 +35,12 @@ struct Dispatch {
   int operator()(const CheckpointInspectArguments& arguments) const {
     return run_checkpoint_inspect(arguments, world);
   }
+  int operator()(const CheckpointPruneArguments& arguments) const {
+    return run_checkpoint_prune(arguments, world);
+  }
+  int operator()(const CheckpointDiffArguments& arguments) const {
+    return run_checkpoint_diff(arguments, world);
+  }
 };
 
 // Whether a launcher started this process as one of several, whose messages would otherwise pile up.

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <functional>
 #include <initializer_list>
 #include <system_error>
 
 #include "common/error.h"
 #include "common/file.h"
+#include "data/tasks/registry.h"
 #include "launcher/recipe_keys.h"
 #include "launcher/yaml.h"
 
@@ -185,6 +187,15 @@ void check_lengths(const Recipe& recipe) {
                 format_count(steps));
 }
 
+void check_tasks(const Recipe& recipe) {
+  for (const Source& source : recipe.data.sources) try {
+      if (source.is_task()) data::make_task(source.task, recipe.task_shape());
+    } catch (const Error& error) {
+      throw Error("{}: {}", place(recipe, {"data.sources", "data.sequence_length", "model.vocab_size"}),
+                  error.what());
+    }
+}
+
 Recipe finish(const GivenKeys& given) {
   Recipe recipe;
   for (const RecipeKey& key : recipe_keys()) {
@@ -211,6 +222,7 @@ Recipe finish(const GivenKeys& given) {
   check_model(recipe);
   check_device(recipe);
   check_lengths(recipe);
+  check_tasks(recipe);
   return recipe;
 }
 
@@ -279,10 +291,12 @@ void check_ranks(const Recipe& recipe, int64_t world_size) {
 void check_ready_to_train(const Recipe& recipe, int64_t world_size) {
   check_given(recipe, "run.output", !recipe.run.output.empty(),
               "name the run's folder there or with --output");
-  check_given(recipe, "data.tokenizer", !recipe.data.tokenizer.empty(),
-              "write `bytes` or a tokenizer's file, or use --set");
-  check_given(recipe, "data.sources", !recipe.data.sources.empty(),
+  const std::vector<Source>& sources = recipe.data.sources;
+  check_given(recipe, "data.sources", !sources.empty(),
               "list what to train on, such as --set 'data.sources=[{path: text.txt}]'");
+  const bool text = !std::all_of(sources.begin(), sources.end(), std::mem_fn(&Source::is_task));
+  check_given(recipe, "data.tokenizer", !text || !recipe.data.tokenizer.empty(),
+              "write `bytes` or a tokenizer's file, or use --set");
   check_ranks(recipe, world_size);
 }
 

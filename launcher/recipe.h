@@ -13,6 +13,7 @@
 
 #include "common/precision.h"
 #include "common/quantity.h"
+#include "data/tasks/task.h"
 #include "launcher/schedule.h"
 #include "model/config.h"
 #include "parallel/adamw.h"
@@ -32,8 +33,10 @@ struct RunSection {
 };
 
 struct Source {
-  std::filesystem::path path;  // raw text, or a folder that `sisa data prepare` made
+  std::filesystem::path path;  // raw text, or tokens (data::TokenDataset::open); "": a task
   double weight = 1;           // share of the samples, relative to the other sources
+  data::TaskOptions task;      // without a name: a path
+  bool is_task() const { return !task.name.empty(); }
 };
 
 struct DataSection {
@@ -58,14 +61,24 @@ struct OptimizerSection : parallel::AdamWOptions {
   bool sharded = true;  // false: every rank holds the whole optimizer state
 };
 
+// Chosen steps, or numbers of tokens, of a run.
+struct SavePoints {
+  bool doubling = false;             // steps 1, 2, 4, 8 …
+  std::vector<common::Quantity> at;  // otherwise: steps or tokens
+};
+
 struct CheckpointSection {
   common::Quantity every = {500, common::Unit::steps};  // steps, tokens or seconds; 0: at the end only
+  bool asynchronous = true;                             // false: training waits for the disk
   int64_t keep_last = 3;                                // checkpoints
+  int64_t keep_every = 0;                               // tokens; 0: none is kept for its place
+  bool keep_best = false;                               // by held-out loss
+  SavePoints save_at;
 };
 
 struct EvaluationSection {
   common::Quantity every = {500, common::Unit::steps};  // steps or tokens; 0: at the end only
-  int64_t tokens = 0;                                   // held-out tokens scored, at most; 0: all
+  int64_t tokens = 0;                                   // held-out tokens of text scored, at most; 0: all
 };
 
 struct LogSection {
@@ -87,6 +100,7 @@ struct Recipe {
   // "--set".
   std::map<std::string, std::string> origins;
 
+  data::TaskShape task_shape() const { return {model.vocab_size, data.sequence_length}; }
   int64_t samples_per_step() const { return train.batch / data.sequence_length; }
   int64_t total_steps() const { return train.max_tokens / train.batch; }  // 9,536 for 5B tokens at 524,288
   int64_t warmup_steps() const;                                           // rounded up
@@ -113,8 +127,8 @@ std::string print_recipe(const Recipe& recipe);
 // Throws Error unless every one of `world_size` ranks gets a sample of each step.
 void check_ranks(const Recipe& recipe, int64_t world_size);
 
-// Throws Error unless the recipe also names what training needs beyond a plan: output, tokenizer and sources,
-// on `world_size` ranks.
+// Throws Error unless the recipe also names what training needs beyond a plan: output, sources and, for text,
+// a tokenizer, on `world_size` ranks.
 void check_ready_to_train(const Recipe& recipe, int64_t world_size);
 
 }  // namespace sisa::launcher

@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/text.h"
+#include "launcher/recipe_sources.h"
 #include "launcher/recipe_values.h"
 #include "model/mixers/registry.h"
 
@@ -183,14 +184,17 @@ void add_model(std::vector<RecipeKey>& rows) {
 void add_data(std::vector<RecipeKey>& rows) {
   SectionRows(rows, "data", &Recipe::data)
       .add("tokenizer", &DataSection::tokenizer, text("bytes or a file"),
-           "bytes, or a tokenizer's file; needed to train")
-      .add("sources", &DataSection::sources, sources(),
-           "raw texts, or folders of `sisa data prepare`; samples are drawn in proportion to weight; needed "
-           "to train")
+           "bytes, or a tokenizer's file; needed to train on text")
+      .add(
+          "sources", &DataSection::sources, sources(),
+          "raw texts, folders of `sisa data prepare`, tokens of llm.c, Megatron-LM or the published code, or "
+          "synthetic tasks; samples are drawn in proportion to weight; needed to train. Keys: below")
       .add("sequence_length", &DataSection::sequence_length, count(1, 1 << 24, Unit::tokens),
            "tokens a sample predicts")
       .add("validation", &DataSection::validation, number(from(0), to(0.5)),
-           "share that is held out of sources of raw text; more would leave less than half to train on");
+           "share that is held out of sources of raw text, and of other programs' tokens (the last ones) "
+           "unless "
+           "their files' names say val; more would leave less than half to train on");
 }
 
 void add_train(std::vector<RecipeKey>& rows) {
@@ -253,13 +257,21 @@ void add_others(std::vector<RecipeKey>& rows) {
       .add("every", &CheckpointSection::every,
            quantity({Unit::steps, Unit::tokens, Unit::seconds}, "only at the end"),
            "between two checkpoints; one is always saved at the end")
+      .add("asynchronous", &CheckpointSection::asynchronous, flag(),
+           "training goes on while a checkpoint is written; one that falls due meanwhile waits for it")
       .add("keep_last", &CheckpointSection::keep_last, count(1, 1'000'000),
-           "the newest checkpoints that stay; older ones are deleted");
+           "the newest checkpoints that stay; older ones are deleted unless another key keeps them")
+      .add("keep_every", &CheckpointSection::keep_every, count(0, no_maximum, Unit::tokens),
+           "the first checkpoint at or after each multiple of so many tokens stays for ever; 0: none")
+      .add("keep_best", &CheckpointSection::keep_best, flag(),
+           "the checkpoint with the lowest held-out loss stays, of those whose step was evaluated")
+      .add("save_at", &CheckpointSection::save_at, save_points(),
+           "also save the weights alone there; these checkpoints stay for ever");
   SectionRows(rows, "evaluation", &Recipe::evaluation)
       .add("every", &EvaluationSection::every, quantity({Unit::steps, Unit::tokens}, "only at the end"),
            "between two evaluations of the held-out loss; one always comes at the end")
       .add("tokens", &EvaluationSection::tokens, count(0, no_maximum, Unit::tokens),
-           "held-out tokens that are scored, at most; 0: all");
+           "held-out tokens of text that are scored, at most; 0: all. Of tasks all are");
   SectionRows(rows, "log", &Recipe::log)
       .add("every", &LogSection::every, count(1, 1'000'000, Unit::steps), "between two lines on the screen")
       .add(
@@ -332,7 +344,7 @@ std::string recipe_keys_markdown() {
     text += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, cell(key.default_text), cell(key.expected),
                         cell(key.doc), needs);
   }
-  return text;
+  return text + source_keys_markdown();
 }
 
 }  // namespace sisa::launcher

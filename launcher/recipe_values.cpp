@@ -1,9 +1,9 @@
 #include "launcher/recipe_values.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -161,41 +161,32 @@ ValueKind<std::filesystem::path> path() {
           .print = [=](const std::filesystem::path& value) { return as_text.print(value.string()); }};
 }
 
-ValueKind<std::vector<Source>> sources() {
-  const std::string expected = "a list of {path: FILE OR FOLDER, weight: NUMBER}";
-  const auto read_one = [=](const Yaml& item) {
-    static const std::array<std::string, 2> keys = {"path", "weight"};
-    if (item.kind != Yaml::Kind::map) refuse_value(item, expected);
-    Source source;
-    for (const auto& [key, where, value] : item.entries) try {
-        if (key == "path")
-          source.path = path().read(value);
-        else if (key == "weight")
-          source.weight = number(above(0), to(1e9)).read(value);
-        else
-          throw Error("is no key of a source; the keys are {}", common::join_choices(keys));
-      } catch (const Error& error) {
-        throw Error("has an item ({}) whose '{}' {}", where, key, error.what());
-      }
-    if (source.path.empty())
-      throw Error("has an item ({}) without a path; it must be {}", item.where, expected);
-    return source;
-  };
+ValueKind<SavePoints> save_points() {
+  const std::string expected =
+      "'doubling', for steps 1, 2, 4, 8 …, or a list of steps or tokens such as [100 steps, 1B tokens]";
   return {.expected = expected,
           .read =
               [=](const Yaml& value) {
+                SavePoints points;
+                if (value.kind == Yaml::Kind::scalar && value.text == "doubling")
+                  return SavePoints{.doubling = true};
                 if (value.kind != Yaml::Kind::list) refuse_value(value, expected);
-                std::vector<Source> list;
-                for (const Yaml& item : value.items) list.push_back(read_one(item));
-                return list;
+                for (const Yaml& item : value.items) {
+                  const Unit unit = quantity_of(item).value_or(Quantity{}).unit;
+                  const auto found = count_of(item, unit);
+                  if (!found || *found < 1 || (unit != Unit::steps && unit != Unit::tokens))
+                    refuse_value(item, expected);
+                  points.at.push_back({static_cast<double>(*found), unit});
+                }
+                return points;
               },
           .print =
-              [](const std::vector<Source>& list) {
-                std::string text = list.empty() ? "[]" : "";
-                for (const Source& source : list)
-                  text += fmt::format("\n    - {{path: {}, weight: {}}}", path().print(source.path),
-                                      source.weight);
-                return text;
+              [](const SavePoints& points) {
+                if (points.doubling) return std::string("doubling");
+                std::vector<std::string> texts;
+                for (const Quantity& point : points.at)
+                  texts.push_back(with_unit(static_cast<int64_t>(point.value), point.unit));
+                return fmt::format("[{}]", fmt::join(texts, ", "));
               }};
 }
 

@@ -60,7 +60,7 @@ ValueKind<uint64_t> seed();
 ValueKind<bool> flag();
 ValueKind<std::string> text(const std::string& expected);
 ValueKind<std::filesystem::path> path();
-ValueKind<std::vector<Source>> sources();
+ValueKind<SavePoints> save_points();
 
 template <typename T>
 ValueKind<T> choice(const std::vector<std::pair<std::string, T>>& choices) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
@@ -69,14 +70,17 @@ std::string status_line(const StepReport& r) {
 
 Reporter::Reporter(bool active, const std::filesystem::path& metrics_file) : active_(active) {
   if (!active_ || metrics_file.empty()) return;
-  file_.open(metrics_file, std::ios::app);
-  if (!file_)
-    throw Error("Cannot write {}. Choose an output folder that you may write to.", metrics_file.string());
+  try {
+    file_.emplace(metrics_file);
+  } catch (const SystemError& error) {
+    throw Error("{}. Choose an output folder that you may write to.", error.what());
+  }
 }
 
 void Reporter::say(const std::string& text) const {
   if (!active_) return;
-  fmt::print("{}\n", text);
+  // A full disk behind standard output is no reason to end a run.
+  std::fputs((text + "\n").c_str(), stdout);
   std::fflush(stdout);
 }
 
@@ -110,9 +114,15 @@ void Reporter::event(const std::string& kind, int64_t step, nlohmann::ordered_js
 }
 
 void Reporter::write(const nlohmann::ordered_json& record) {
-  if (!file_.is_open()) return;
-  file_ << record.dump() << '\n' << std::flush;
-  if (!file_) throw SystemError::with_errno("cannot write the metrics file");
+  if (!file_) return;
+  // Paths in it may hold bytes that are no UTF-8.
+  const int error = file_->append(record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (error != 0 && !failing_)
+    std::fputs(fmt::format("WARNING: Cannot write the metrics: {}. Records are lost until it can.\n",
+                           std::strerror(error))
+                   .c_str(),
+               stderr);
+  failing_ = error != 0;
 }
 
 }  // namespace sisa::launcher

@@ -4,12 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "common/line_file.h"
 
 namespace sisa::launcher {
 
@@ -41,7 +42,8 @@ std::string status_line(const StepReport& report);
 // swallow everything, so that ranks never print over one another.
 class Reporter {
  public:
-  // Appends to `metrics_file`; "" writes none.
+  // Appends to `metrics_file`; "" writes none. Throws Error if it cannot be opened; a record that does not
+  // fit on the disk later is lost, which is told once on standard error and ends nothing.
   Reporter(bool active, const std::filesystem::path& metrics_file);
   void say(const std::string& text) const;         // to the screen
   void step(const StepReport& report, bool show);  // to the file, and to the screen if `show`
@@ -51,7 +53,8 @@ class Reporter {
  private:
   void write(const nlohmann::ordered_json& record);
   bool active_;
-  std::ofstream file_;
+  std::optional<common::LineFile> file_;
+  bool failing_ = false;  // the last record could not be written
 };
 
 }  // namespace sisa::launcher

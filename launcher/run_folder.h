@@ -1,4 +1,5 @@
-// A run's folder: recipe.yaml, metrics.jsonl, checkpoints/ and, for text that the run prepared itself, data/.
+// A run's folder: recipe.yaml, metrics.jsonl, checkpoints/, lock and, for text that the run prepared itself,
+// data/.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct RunFolder {
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return path / "checkpoints"; }
   std::filesystem::path data() const { return path / "data"; }
+  std::filesystem::path lock() const { return path / "lock"; }  // held by the process that trains
 };
 
 // What RUN[@STEP] on a command line names.

@@ -8,12 +8,14 @@
 #include "common/hash.h"
 #include "common/quantity.h"
 #include "data/bigram.h"
+#include "data/formats/foreign.h"
 #include "data/prepare.h"
 
 namespace sisa::launcher {
 namespace {
 
 namespace fs = std::filesystem;
+using common::format_count;
 using data::Split;
 
 // Where a raw text's dataset goes: the name changes with all that its tokens depend on, so that an edited
@@ -30,12 +32,15 @@ void prepare_text(const fs::path& text, const fs::path& output, const Recipe& re
                   const Reporter& reporter) {
   reporter.say(fmt::format("Preparing {} as {} …", text.string(), output.string()));
   const auto tokenizer = data::make_tokenizer(recipe.data.tokenizer);
-  const data::Manifest manifest =
-      data::prepare({.inputs = {text}, .output = output, .validation = recipe.data.validation}, *tokenizer);
+  const data::Manifest manifest = data::prepare({.inputs = {text},
+                                                 .output = output,
+                                                 .validation = recipe.data.validation,
+                                                 .tokenizer_name = recipe.data.tokenizer},
+                                                *tokenizer);
   int64_t tokens = 0;
   for (const Split split : {Split::train, Split::validation})
     for (const auto& shard : manifest.shards(split)) tokens += shard.info.tokens;
-  reporter.say(fmt::format("Prepared {} tokens.", common::format_count(tokens)));
+  reporter.say(fmt::format("Prepared {} tokens.", format_count(tokens)));
 }
 
 void check_fits(const data::Manifest& manifest, const fs::path& folder, const Recipe& recipe) {
@@ -49,57 +54,122 @@ void check_fits(const data::Manifest& manifest, const fs::path& folder, const Re
   if (manifest.vocab_size > recipe.model.vocab_size)
     throw Error(
         "The dataset {} has a vocabulary of {} tokens, but model.vocab_size is {}. Set it to at least {}.",
-        folder.string(), common::format_count(manifest.vocab_size),
-        common::format_count(recipe.model.vocab_size), manifest.vocab_size);
+        folder.string(), format_count(manifest.vocab_size), format_count(recipe.model.vocab_size),
+        manifest.vocab_size);
 }
 
-// Folders of the prepared datasets that a recipe names; raw text is prepared by the root. Collective.
-std::vector<fs::path> prepared_folders(const Recipe& recipe, const RunFolder& folder,
-                                       const Reporter& reporter, const parallel::World& world) {
-  std::vector<fs::path> folders;
+// Reads this rank's share of a dataset's ids, so that a wrong one is found before training starts and not in
+// the middle of it.
+void check_ids(const data::TokenDataset& dataset, const parallel::World& world) {
+  const auto [begin, end] = world.share(dataset.tokens());
+  try {
+    dataset.largest_id(begin, end - begin);
+  } catch (const Error& error) {
+    if (dataset.has_manifest()) throw;
+    throw Error("{} The bound is model.vocab_size: raise it if the ids are right.", error.what());
+  }
+}
+
+// Where the tokens of a recipe's sources lie, "" for a task; raw text is prepared by the root. Collective.
+std::vector<fs::path> token_paths(const Recipe& recipe, const RunFolder& folder, const Reporter& reporter,
+                                  const parallel::World& world) {
+  std::vector<fs::path> paths;
   world.together([&] {
     for (const Source& source : recipe.data.sources) {
-      if (!fs::exists(source.path))
+      if (source.is_task()) {
+        paths.emplace_back();
+        continue;
+      }
+      const bool tokens = data::names_tokens(source.path);
+      if (!tokens && !fs::exists(source.path))
         throw Error(
-            "The source {} does not exist (data.sources, seen from {}). Name a text, or a folder that `sisa "
-            "data prepare` made.",
+            "The source {} does not exist (data.sources, seen from {}). Name a text, a folder that `sisa "
+            "data prepare` made, or token files of another program.",
             source.path.string(), fs::current_path().string());
-      const bool prepared = fs::is_directory(source.path);
-      folders.push_back(prepared ? source.path : prepared_folder(source.path, recipe, folder));
-      if (!prepared && world.is_root() && !data::is_dataset(folders.back()))
-        prepare_text(source.path, folders.back(), recipe, reporter);
+      paths.push_back(tokens ? source.path : prepared_folder(source.path, recipe, folder));
+      if (!tokens && world.is_root() && !data::is_dataset(paths.back()))
+        prepare_text(source.path, paths.back(), recipe, reporter);
     }
   });
-  return folders;
+  return paths;
 }
 
 }  // namespace
 
 Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& reporter,
                  const parallel::World& world)
-    : folders_(prepared_folders(recipe, folder, reporter, world)) {
+    : sources_(recipe.data.sources),
+      paths_(token_paths(recipe, folder, reporter, world)),
+      options_{.vocab_size = recipe.model.vocab_size, .validation = recipe.data.validation} {
   world.together([&] {
     std::vector<data::Loader::Source> training;
     std::vector<data::TokenDataset> held_out;
+    std::vector<data::TaskSamples> held_out_tasks;
     std::string fingerprints;
-    for (size_t i = 0; i < folders_.size(); ++i) {
-      training.push_back(
-          {data::TokenDataset::open(folders_[i], Split::train), recipe.data.sources[i].weight});
-      held_out.push_back(data::TokenDataset::open(folders_[i], Split::validation));
-      check_fits(training.back().dataset.manifest(), folders_[i], recipe);
-      training_tokens_ += training.back().dataset.tokens();
-      fingerprints += training.back().dataset.fingerprint();
+    for (size_t i = 0; i < sources_.size(); ++i) {
+      const Source& source = sources_[i];
+      if (source.is_task()) {
+        const auto samples = [&](Split split) {
+          return data::TaskSamples(source.task, recipe.task_shape(), recipe.run.seed, split);
+        };
+        training.push_back({samples(Split::train), source.weight});
+        held_out_tasks.push_back(samples(Split::validation));
+        fingerprints += held_out_tasks.back().description();
+        continue;
+      }
+      data::TokenDataset dataset = open(paths_[i], Split::train);
+      if (dataset.has_manifest()) check_fits(dataset.manifest(), paths_[i], recipe);
+      held_out.push_back(open(paths_[i], Split::validation));
+      check_ids(dataset, world);
+      check_ids(held_out.back(), world);
+      training_tokens_ += dataset.tokens();
+      fingerprints += dataset.fingerprint();
+      training.push_back({std::move(dataset), source.weight});
     }
     fingerprint_ = common::hash_hex(common::hash64(fingerprints));
     training_ =
         std::make_unique<data::Loader>(std::move(training), recipe.data.sequence_length, recipe.run.seed);
-    held_out_ = std::make_unique<data::HeldOut>(std::move(held_out), recipe.data.sequence_length);
+    held_out_ = std::make_unique<data::HeldOut>(std::move(held_out), recipe.data.sequence_length,
+                                                std::move(held_out_tasks));
   });
+}
+
+data::TokenDataset Sources::open(const fs::path& path, Split split) const {
+  return data::TokenDataset::open(path, split, options_);
+}
+
+Rows Sources::rows(int64_t num_samples) const {
+  double all = 0, text = 0;  // weights
+  for (const Source& source : sources_) {
+    all += source.weight;
+    if (!source.is_task()) text += source.weight;
+  }
+  const auto epochs = [&](double weight, int64_t samples) {
+    return fmt::format("{:.2f} epochs",
+                       static_cast<double>(num_samples) * weight / all / static_cast<double>(samples));
+  };
+  Rows rows;
+  if (text > 0)
+    rows.emplace_back(
+        "data",
+        fmt::format("{} training tokens, {}; {} held-out windows", format_count(training_tokens_),
+                    epochs(text, training_->samples_per_epoch()), format_count(held_out_->num_windows())));
+  for (const Source& source : sources_) {
+    if (!source.is_task()) continue;
+    const auto& task = source.task;
+    const std::string samples = task.samples == 0 ? "no sample twice"
+                                                  : fmt::format("{} samples, {}", format_count(task.samples),
+                                                                epochs(source.weight, task.samples));
+    rows.emplace_back(
+        "task", fmt::format("{}, {}; {} held-out samples", task.name, samples, format_count(task.held_out)));
+  }
+  return rows;
 }
 
 double Sources::bigram_loss(int64_t windows) const {
   std::vector<data::TokenDataset> training;
-  for (const fs::path& folder : folders_) training.push_back(data::TokenDataset::open(folder, Split::train));
+  for (const fs::path& path : paths_)
+    if (!path.empty()) training.push_back(open(path, Split::train));
   return data::bigram_loss(training, *held_out_, windows);
 }
 

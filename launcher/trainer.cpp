@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -38,6 +39,27 @@ RunFolder create_folder(const Recipe& recipe, const parallel::World& world) {
   return folder;
 }
 
+// Two runs in one folder would mix their metrics and delete each other's checkpoints.
+std::optional<common::FileLock> lock_folder(const RunFolder& folder, Reporter& reporter,
+                                            const parallel::World& world) {
+  constexpr std::chrono::seconds patience(5);
+  std::optional<common::FileLock> lock;
+  world.together([&] {
+    if (!world.is_root()) return;
+    try {
+      lock = common::FileLock::acquire(folder.lock(), patience);
+    } catch (const common::SystemError& error) {
+      reporter.event("unlocked", 0, {},
+                     fmt::format("Note: {}. Nothing keeps a second run out of this folder.", error.what()));
+      return;
+    }
+    if (!lock)
+      throw Error("{} is training in {}. Wait until it ends, or choose another folder with --output.",
+                  common::FileLock::holder(folder.lock()), folder.path.string());
+  });
+  return lock;
+}
+
 }  // namespace
 
 Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::Device& device,
@@ -48,6 +70,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       device_(device),
       folder_(create_folder(recipe, world)),
       reporter_(world.is_root(), folder_.metrics()),
+      lock_(lock_folder(folder_, reporter_, world)),
       sources_(recipe, folder_, reporter_, world),
       prefetcher_([this](int64_t first, int64_t count) { return sources_.training().read(first, count); },
                   device.is_cuda()),
@@ -60,6 +83,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
                 .optimizer = recipe.optimizer},
                world),
       store_(folder_.checkpoints(), world),
+      saver_(store_),
       schedule_(recipe.schedule()),
       peak_flops_(peak_flops(device_name(device), recipe.run.precision)) {
   learner_.space().initialise(recipe_.run.seed);
@@ -70,15 +94,35 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
   });
 }
 
-// Either from a checkpoint or from the start, which begins with the weights that are drawn or named.
+// From a checkpoint of this run; else from one of another run, if this is its child; else from the start,
+// which begins with the weights that are drawn or named.
 void Trainer::restore() {
-  std::optional<checkpoint::Entry> entry;
-  std::vector<std::string> skipped;
+  if (const auto entry = checkpoint_to_resume()) {
+    resume(store_, *entry);
+    saved_step_ = progress_.step;
+    reporter_.event("resume", progress_.step, {{"ranks", world_.size()}},
+                    fmt::format("Resuming from {} at step {}, on {} rank{}.", entry->path.string(),
+                                format_count(progress_.step), world_.size(), world_.size() == 1 ? "" : "s"));
+  } else if (options_.from) {
+    const checkpoint::Store parent(options_.from->folder.checkpoints(), world_);
+    const checkpoint::Entry start = find_checkpoint(*options_.from, parent, world_);
+    resume(parent, start);
+    lineage_.push_back({{"run", options_.from->folder.path.string()}, {"step", progress_.step}});
+    reporter_.event("fork", progress_.step, {{"lineage", lineage_}},
+                    fmt::format("Starting a child of {} at step {}.", options_.from->folder.path.string(),
+                                format_count(progress_.step)));
+  } else if (!recipe_.run.init_from.empty()) {
+    const std::string source =
+        load_initial_weights(recipe_.run.init_from, learner_.space(), learner_.communicator(), world_);
+    reporter_.event("init_from", 0, {{"source", source}},
+                    fmt::format("Starting from the weights of {}.", source));
+  }
+}
+
+std::optional<checkpoint::Entry> Trainer::checkpoint_to_resume() {
   if (options_.resume == TrainOptions::Resume::step)
-    entry = find_checkpoint({folder_, options_.resume_step}, store_, world_);
-  else if (options_.resume == TrainOptions::Resume::automatic)
-    entry = store_.latest_sound(&skipped);
-  else
+    return find_checkpoint({folder_, options_.resume_step}, store_, world_);
+  if (options_.resume == TrainOptions::Resume::never) {
     world_.together([&] {
       if (!store_.list().empty())
         throw Error(
@@ -87,24 +131,20 @@ void Trainer::restore() {
             "auto to go on.",
             folder_.path.string());
     });
-  for (const std::string& sentence : skipped) reporter_.event("skipped_checkpoint", 0, {}, sentence);
-  if (!entry) {
-    if (recipe_.run.init_from.empty()) return;
-    const std::string source =
-        load_initial_weights(recipe_.run.init_from, learner_.space(), learner_.communicator(), world_);
-    reporter_.event("init_from", 0, {{"source", source}},
-                    fmt::format("Starting from the weights of {}.", source));
-    return;
+    return {};
   }
+  std::vector<std::string> skipped;
+  const auto entry = store_.latest_sound(&skipped);
+  for (const std::string& sentence : skipped) reporter_.event("skipped_checkpoint", 0, {}, sentence);
+  return entry;
+}
 
-  const checkpoint::RunState state = store_.load(*entry, learner_.space(), learner_.communicator());
+void Trainer::resume(const checkpoint::Store& store, const checkpoint::Entry& entry) {
+  const checkpoint::RunState state = store.load(entry, learner_.space(), learner_.communicator());
   progress_ = {state.step, state.samples, state.tokens};
   learner_.optimizer().set_updates(state.updates);
-  saved_step_ = state.step;
-  const auto extra = nlohmann::json::parse(state.extra);
-  reporter_.event("resume", state.step, {{"ranks", world_.size()}},
-                  fmt::format("Resuming from {} at step {}, on {} rank{}.", entry->path.string(),
-                              format_count(state.step), world_.size(), world_.size() == 1 ? "" : "s"));
+  const auto extra = ordered_json::parse(state.extra);
+  lineage_ = extra.value("lineage", ordered_json::array());
   if (extra.value("data", "") != sources_.fingerprint())
     reporter_.event("data_changed", state.step, {},
                     fmt::format("Note: the training data is not what the checkpoint was trained on; the run "
@@ -132,8 +172,8 @@ StepReport Trainer::step() {
     seconds_waited += seconds_between(before, Clock::now());
     return batch;
   };
-  const StepResult result =
-      learner_.step(next_batch, recipe_.samples_per_step(), recipe_.train.batch, factor);
+  const int64_t num_targets = sources_.training().num_targets(progress_.samples, recipe_.samples_per_step());
+  const StepResult result = learner_.step(next_batch, recipe_.samples_per_step(), num_targets, factor);
 
   progress_.step += 1;
   progress_.samples += recipe_.samples_per_step();
@@ -177,11 +217,12 @@ int Trainer::run() {
     if (passed(recipe_.log.monitors, before)) monitor();
     signals_.set_patience(std::max(20.0, 3 * report.seconds));
     decision = decide(before);
-    if (decision.save) save();
+    save_due_ = save_due_ || decision.save || progress_.step == schedule_.total;
+    save(passed(recipe_.checkpoint.save_at, before));
   }
   const bool complete = progress_.step >= schedule_.total;
   if (complete && evaluated_step_ != progress_.step) evaluate();
-  if (saved_step_ != progress_.step) save();
+  finish_saves();
   report_end(progress_.step - start_.step, seconds_between(started_, Clock::now()),
              complete          ? "is complete"
              : decision.signal ? "was stopped by a signal"
@@ -196,6 +237,14 @@ bool Trainer::passed(const common::Quantity& every, const Progress& before) cons
   const bool tokens = every.unit == Unit::tokens;
   return (tokens ? progress_.tokens : progress_.step) / interval >
          (tokens ? before.tokens : before.step) / interval;
+}
+
+bool Trainer::passed(const SavePoints& points, const Progress& before) const {
+  if (points.doubling) return std::has_single_bit(static_cast<uint64_t>(progress_.step));
+  return std::any_of(points.at.begin(), points.at.end(), [&](const common::Quantity& point) {
+    const auto at = static_cast<int64_t>(point.value);
+    return point.unit == Unit::tokens ? before.tokens < at && at <= progress_.tokens : at == progress_.step;
+  });
 }
 
 // What comes after this step. Clocks and signals differ between ranks: the largest answer counts, for all.
@@ -220,30 +269,84 @@ Trainer::Decision Trainer::decide(const Progress& before) {
   return {answers[0] != 0, answers[1], answers[1] != 0 || answers[2] != 0};
 }
 
-void Trainer::save() {
-  const checkpoint::RunState state{.step = progress_.step,
-                                   .updates = learner_.optimizer().updates(),
-                                   .samples = progress_.samples,
-                                   .tokens = progress_.tokens,
-                                   .recipe = print_recipe(recipe_),
-                                   .code_version = code_version(),
-                                   .extra = ordered_json{{"data", sources_.fingerprint()}}.dump()};
-  const checkpoint::SaveReport report =
-      store_.save(state, learner_.space(), {.keep_last = recipe_.checkpoint.keep_last});
-  saved_ = Clock::now();
-  saved_step_ = progress_.step;
+// Between two steps: asks after the save that is running and starts one that is due. One that falls due while
+// another runs waits for it, so that there is never more than one copy of the state. A save that fails costs
+// the run nothing but the checkpoint: it goes on, and tries again when the next is due. At a `chosen` step
+// the state is saved now, whatever runs, and to stay: its weights alone unless a checkpoint is due as well.
+void Trainer::save(bool chosen) {
+  const auto go_on_after = [this](const auto& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      reporter_.event("checkpoint_failed", progress_.step, {{"text", error.what()}},
+                      fmt::format("WARNING: {} Training goes on.", error.what()));
+    }
+  };
+  if (saver_.running())
+    go_on_after([&] {
+      if (chosen)
+        report_save(saver_.finish());
+      else if (const auto report = saver_.poll())
+        report_save(*report);
+    });
+  if (!(save_due_ || chosen) || saver_.running()) return;
+  go_on_after([&] {
+    start_save({.moments = save_due_, .keep = chosen});
+    if (!recipe_.checkpoint.asynchronous) report_save(saver_.finish());
+  });
+}
+
+void Trainer::start_save(checkpoint::SaveOptions options) {
+  if (options.moments) {
+    save_due_ = false;
+    saved_ = Clock::now();
+  }
+  const CheckpointSection& section = recipe_.checkpoint;
+  options.retention = {section.keep_last, section.keep_every, section.keep_best};
+  const bool evaluated = evaluated_step_ == progress_.step;
+  saver_.start({.step = progress_.step,
+                .updates = learner_.optimizer().updates(),
+                .samples = progress_.samples,
+                .tokens = progress_.tokens,
+                .held_out_loss = evaluated ? held_out_loss_ : std::nullopt,
+                .recipe = print_recipe(recipe_),
+                .code_version = code_version(),
+                .extra = ordered_json{{"data", sources_.fingerprint()}, {"lineage", lineage_}}.dump()},
+               learner_.space(), options);
+}
+
+// At the end of the process: the last step's state is saved, or the process fails.
+void Trainer::finish_saves() {
+  save_due_ = false;
+  if (saver_.running()) {
+    try {
+      report_save(saver_.finish());
+    } catch (const Error& error) {
+      reporter_.event("checkpoint_failed", progress_.step, {{"text", error.what()}},
+                      fmt::format("WARNING: {}", error.what()));
+    }
+  }
+  if (saved_step_ == progress_.step) return;
+  start_save({});
+  report_save(saver_.finish());
+}
+
+void Trainer::report_save(const checkpoint::SaveReport& report) {
+  if (report.moments) saved_step_ = report.step;
   const double rate = static_cast<double>(report.bytes) / 1e6 / std::max(report.seconds, 1e-9);
   reporter_.event(
-      "checkpoint", progress_.step,
+      "checkpoint", report.step,
       {{"bytes", report.bytes},
+       {"moments", report.moments},
        {"seconds", report.seconds},
-       {"seconds_blocked", report.seconds},
+       {"seconds_blocked", report.seconds_blocked},
        {"mb_per_second", rate}},
-      fmt::format("checkpoint at step {}: {} in {}, {:.0f} MB/s; training waited {}",
-                  format_count(progress_.step), common::format_bytes(static_cast<double>(report.bytes)),
-                  format_duration(report.seconds), rate, format_duration(report.seconds)));
+      fmt::format("{} of step {}: {} in {}, {:.0f} MB/s; training waited {}",
+                  report.moments ? "checkpoint" : "weights", format_count(report.step),
+                  common::format_bytes(static_cast<double>(report.bytes)), format_duration(report.seconds),
+                  rate, format_duration(report.seconds_blocked)));
   for (const std::string& remark : report.remarks)
-    reporter_.event("remark", progress_.step, {{"text", remark}}, remark);
+    reporter_.event("remark", report.step, {{"text", remark}}, remark);
 }
 
 void Trainer::evaluate() {
@@ -252,15 +355,28 @@ void Trainer::evaluate() {
       evaluate_held_out(recipe_, learner_.model(), sources_.held_out(), device_, world_);
   if (result.tokens == 0) return;
   held_out_loss_ = result.nats_per_token;
-  reporter_.event(
-      "evaluation", progress_.step,
-      {{"loss", result.nats_per_token},
-       {"nats_per_byte", result.nats_per_byte},
-       {"tokens", result.tokens},
-       {"seconds", result.seconds}},
-      fmt::format("held-out loss at step {}: {:.4f} nats a token, {:.4f} nats a byte ({} tokens in {})",
-                  format_count(progress_.step), result.nats_per_token, result.nats_per_byte,
-                  format_count(result.tokens), format_duration(result.seconds)));
+  ordered_json fields = {{"loss", result.nats_per_token}};
+  std::string text = fmt::format("held-out loss at step {}: {:.4f} nats a token",
+                                 format_count(progress_.step), result.nats_per_token);
+  if (result.nats_per_byte) {
+    fields["nats_per_byte"] = *result.nats_per_byte;
+    text += fmt::format(", {:.4f} nats a byte", *result.nats_per_byte);
+  }
+  if (result.accuracy) {
+    fields["accuracy"] = *result.accuracy;
+    text += fmt::format(", {:.2f}% of answers right", 100 * *result.accuracy);
+  }
+  if (result.parts.size() > 1)
+    for (const HeldOutPart& part : result.parts) {
+      ordered_json record = {{"name", part.name}, {"loss", part.nats_per_token}, {"tokens", part.tokens}};
+      if (part.accuracy) record["accuracy"] = *part.accuracy;
+      fields["parts"].push_back(record);
+      text += fmt::format("; {} {}", part.name, describe(part));
+    }
+  fields["tokens"] = result.tokens;
+  fields["seconds"] = result.seconds;
+  text += fmt::format(" ({} tokens in {})", format_count(result.tokens), format_duration(result.seconds));
+  reporter_.event("evaluation", progress_.step, fields, text);
 }
 
 // The model's own readings, on the samples of the step just done. Of rank 0 alone: all ranks hold all
@@ -278,14 +394,10 @@ void Trainer::monitor() {
 
 void Trainer::report_start() {
   Rows rows = plan_rows(recipe_, make_plan(recipe_, world_.size()));
-  const auto& sampler = sources_.training();
-  const double epochs = static_cast<double>(schedule_.total * recipe_.samples_per_step()) /
-                        static_cast<double>(sampler.samples_per_epoch());
-  const Rows more = {{"", ""},
-                     {"data", fmt::format("{} training tokens, {:.2f} epochs; {} held-out windows",
-                                          format_count(sources_.training_tokens()), epochs,
-                                          format_count(sources_.held_out().size()))},
-                     {"device", fmt::format("{} x {}", world_.size(), device_name(device_))},
+  rows.emplace_back("", "");
+  for (auto& row : sources_.rows(schedule_.total * recipe_.samples_per_step()))
+    rows.push_back(std::move(row));
+  const Rows more = {{"device", fmt::format("{} x {}", world_.size(), device_name(device_))},
                      {"output", folder_.path.string()}};
   rows.insert(rows.end(), more.begin(), more.end());
   reporter_.say(boxed_table("sisa " + code_version(), rows));

@@ -3,9 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "checkpoint/saver.h"
 #include "checkpoint/store.h"
+#include "common/file_lock.h"
 #include "common/quantity.h"
 #include "data/prefetcher.h"
 #include "launcher/learner.h"
@@ -28,6 +31,8 @@ struct TrainOptions {
   // Steps or tokens of this process, or seconds: then save and stop. The schedule is the whole run's all the
   // same.
   std::optional<common::Quantity> stop_after;
+  // A run whose state this one begins with, if it has no checkpoint of its own.
+  std::optional<RunReference> from;
 };
 
 // One run in one folder, on all ranks of the world. Members are collective.
@@ -57,16 +62,22 @@ class Trainer {
   };
 
   void restore();
+  std::optional<checkpoint::Entry> checkpoint_to_resume();
+  void resume(const checkpoint::Store& store, const checkpoint::Entry& entry);
   void request(int64_t samples);
   StepReport step();
   Decision decide(const Progress& before);
-  void save();
+  void save(bool chosen);
+  void start_save(checkpoint::SaveOptions options);
+  void finish_saves();
+  void report_save(const checkpoint::SaveReport& report);
   void evaluate();
   void monitor();
   void report_start();
   void report_end(int64_t steps_done, double seconds, const char* why);
   // Whether the run passed a multiple of `every` (steps or tokens; 0: never) since `before`.
   bool passed(const common::Quantity& every, const Progress& before) const;
+  bool passed(const SavePoints& points, const Progress& before) const;  // one of the points
 
   Recipe recipe_;
   TrainOptions options_;
@@ -74,15 +85,20 @@ class Trainer {
   at::Device device_;
   RunFolder folder_;
   Reporter reporter_;
+  std::optional<common::FileLock> lock_;  // of the root
   Sources sources_;
   data::Prefetcher prefetcher_;  // of sources_.training()
   Learner learner_;
   checkpoint::Store store_;
+  checkpoint::Saver saver_;
   Schedule schedule_;
   SignalWatch signals_;
   std::optional<double> peak_flops_;  // of one device
   Progress progress_, start_;         // now; when this process began
+  nlohmann::ordered_json lineage_ =
+      nlohmann::ordered_json::array();  // {run, step} of each ancestor, the oldest first
   Clock::time_point started_ = Clock::now(), saved_ = Clock::now();
+  bool save_due_ = false;
   int64_t saved_step_ = -1;      // of the newest checkpoint; -1: none
   int64_t evaluated_step_ = -1;  // likewise
   std::optional<double> held_out_loss_;

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace sisa::parallel {
@@ -206,16 +207,33 @@ at::Tensor ParameterSpace::cells(const Piece& piece, StateArray array) const {
   return state.narrow(0, extent.position - range.owned_begin, extent.span);
 }
 
-at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
-  // The cells travel to the host as one span, into whole rows; there the padding is cut off.
+size_t cell_count(const Piece& piece) {
+  return static_cast<size_t>(Extent(piece).span);
+}
+
+void copy_without_padding(const Piece& piece, size_t element_size, std::span<const std::byte> cells,
+                          std::span<std::byte> elements) {
   const Extent extent(piece);
-  const auto type = state_type(options_.precision, piece.range->group);
-  const at::Tensor rows = at::empty({extent.rows, extent.stride}, type);
-  rows.view(-1).narrow(0, extent.column, extent.span).copy_(cells(piece, array));
-  return rows.narrow(1, 0, extent.columns)
-      .contiguous()
-      .view(-1)
-      .narrow(0, extent.column, piece.end - piece.begin);
+  TORCH_INTERNAL_ASSERT(cells.size() == static_cast<size_t>(extent.span) * element_size &&
+                        elements.size() == static_cast<size_t>(piece.end - piece.begin) * element_size);
+  const auto bytes = [&](int64_t count) { return static_cast<size_t>(count) * element_size; };
+  int64_t columns = std::min(extent.columns - extent.column, piece.end - piece.begin);  // of the first row
+  while (!elements.empty()) {
+    std::memcpy(elements.data(), cells.data(), bytes(columns));
+    elements = elements.subspan(bytes(columns));
+    if (elements.empty()) break;
+    cells = cells.subspan(bytes(columns + extent.stride - extent.columns));
+    columns = std::min(extent.columns, static_cast<int64_t>(elements.size() / element_size));
+  }
+}
+
+at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
+  const at::Tensor on_host = cells(piece, array).to(at::kCPU);
+  const at::Tensor elements = at::empty({piece.end - piece.begin}, on_host.scalar_type());
+  copy_without_padding(piece, on_host.element_size(),
+                       {static_cast<const std::byte*>(on_host.const_data_ptr()), on_host.nbytes()},
+                       {static_cast<std::byte*>(elements.data_ptr()), elements.nbytes()});
+  return elements;
 }
 
 void ParameterSpace::write(const Piece& piece, StateArray array, const at::Tensor& elements) {

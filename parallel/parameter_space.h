@@ -3,7 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,13 @@ struct Piece {
 
 enum class StateArray { weights, moment1, moment2 };  // weights: masters where they exist, else values
 
+// Of ParameterSpace::cells.
+size_t cell_count(const Piece& piece);
+// From a piece's cells, as ParameterSpace::cells has them, to its elements: leaves out the padding between
+// rows. Plain memory, `element_size` bytes a cell; runs on any thread.
+void copy_without_padding(const Piece& piece, size_t element_size, std::span<const std::byte> cells,
+                          std::span<std::byte> elements);
+
 class ParameterSpace {
  public:
   struct Options {
@@ -92,6 +101,9 @@ class ParameterSpace {
   // The pieces whose state this rank holds and so must be read on load. Weights are needed by all ranks:
   // after loading owned pieces call round_masters and gather_values.
   std::vector<Piece> owned_pieces() const;
+  // The memory of `array` from the piece's first to its last element, padding between rows included: 1-D, of
+  // state_type, on the device.
+  at::Tensor cells(const Piece& piece, StateArray array) const;
   // Copies a piece's elements to or from a contiguous 1-D CPU tensor of state_type.
   at::Tensor read(const Piece& piece, StateArray array) const;
   void write(const Piece& piece, StateArray array, const at::Tensor& elements);
@@ -106,8 +118,6 @@ class ParameterSpace {
  private:
   void allocate(Range& range) const;
   bool has_own_masters(const Range& range) const;  // false where they share the memory of `values`
-  // The memory of `array` from the piece's first to its last element, padding between rows included.
-  at::Tensor cells(const Piece& piece, StateArray array) const;
 
   std::vector<common::Parameter*> parameters_;
   Options options_;

@@ -9,7 +9,9 @@
 #include <limits>
 #include <span>
 
+#include "checkpoint/folders.h"
 #include "checkpoint/master_file.h"
+#include "checkpoint/saver.h"
 #include "checkpoint/store.h"
 #include "common/file.h"
 #include "common/hash.h"
@@ -21,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::Disk;
 using checkpoint::Entry;
+using checkpoint::Saver;
 using checkpoint::Source;
 using checkpoint::Store;
 using common::Precision;
@@ -121,6 +124,68 @@ TEST_F(Damage, ADatasetThatTheMasterCannotReachIsFound) {
   expect_found(AllOf(HasSubstr(source.describe()), HasSubstr("Cannot open the dataset " + source.dataset())));
 }
 
+// Every byte of a small checkpoint, sampled: what verify() does not find has done no harm, and nothing
+// crashes.
+TEST_F(Damage, AFlippedBitAnywhereIsFoundOrHarmless) {
+  std::vector<fs::path> files{newest() / "master.h5"};
+  for (int rank = 0; rank < world().size(); ++rank)
+    files.push_back(newest() / checkpoint::rank_file_name(rank));
+  int64_t found = 0;
+  constexpr int64_t flips = 40;  // a file
+  for (const fs::path& file : files)
+    for (int64_t i = 0; i < flips; ++i) {
+      const auto size = static_cast<int64_t>(fs::file_size(file));
+      // The first half in HDF5's own bookkeeping, at the file's beginning.
+      const int64_t byte = (i * 7919 + 13) % (i < flips / 2 ? std::min<int64_t>(size, 4096) : size);
+      on_root([&] { flip_bit(file, byte); });
+      if (store.verify(store.find(2)).empty()) {
+        ToyModel loaded = toy();
+        store.load(store.find(2), loaded.space, *communicator);
+        loaded.expect_filled(Precision::fp32);
+      } else {
+        ++found;
+      }
+      world().barrier();
+      on_root([&] { flip_bit(file, byte); });
+    }
+  EXPECT_GE(found, flips) << "the master's all";
+  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
+}
+
+TEST_F(Damage, WhatIsNoCheckpointIsNotTakenForOne) {
+  on_root([&] {
+    fs::create_directories(folder / "step-x");
+    fs::create_directories(folder / "step-7");
+    common::write_file_atomically(folder / "step-8", "a file");
+    fs::create_directory_symlink("nowhere", folder / "step-9");
+    fs::create_directory_symlink("step-10", folder / "step-10");
+    fs::copy(newest(), folder / "step-11", fs::copy_options::recursive);
+    fs::create_directory_symlink("step-1", folder / "step-12");
+    common::write_file_atomically(newest() / "notes.txt", "a user's");
+  });
+  std::vector<std::string> skipped;
+  EXPECT_EQ(store.latest_sound(&skipped)->step, 2);
+  EXPECT_THAT(skipped,
+              testing::UnorderedElementsAre(
+                  AllOf(HasSubstr("step-7 is damaged"), HasSubstr("is not a whole checkpoint")),
+                  AllOf(HasSubstr("step-11 is damaged"), HasSubstr("holds step 2: it was renamed")),
+                  AllOf(HasSubstr("step-12 is damaged"), HasSubstr("holds step 1: it was renamed"))));
+  EXPECT_THAT(error_of([&] { store.find(10); }), HasSubstr("There is no checkpoint of step 10"));
+  // A save takes the place of whatever has its name, and follows no link.
+  for (const int64_t step : {7, 8, 9, 10, 11, 12}) {
+    save(step);
+    EXPECT_EQ(store.latest_sound()->step, step);
+    world().barrier();
+  }
+  EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
+}
+
+TEST_F(Damage, AFolderThatCannotBeReadIsNotTakenForAnEmptyOne) {
+  on_root([&] { common::write_file_atomically(run / "file", "in the way"); });
+  const Store blocked(run / "file", world());
+  EXPECT_THAT(error_of([&] { blocked.list(); }), HasSubstr("Cannot look for checkpoints in"));
+}
+
 // Rewrites the master with `change` made to it by HDF5, its checksum right again.
 void forge_master(const fs::path& path, const std::function<void(hid_t)>& change) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
@@ -181,7 +246,8 @@ class FailingDisk : public RunFolder {
     Store store(folder, world(), disk);
     ToyModel model = toy();
     model.fill();
-    const std::string text = error_of([&] { store.save(state(2), model.space, {.keep_last = 1}); });
+    const std::string text =
+        error_of([&] { Saver(store).save(state(2), model.space, {.retention = {.keep_last = 1}}); });
     EXPECT_THAT(text, AllOf(HasSubstr("The checkpoint of step 2 was not saved."), what,
                             HasSubstr("Earlier checkpoints in " + folder.string() + " are as they were.")));
     on_root([&] {
@@ -253,7 +319,7 @@ TEST_F(FailingDisk, ShortAndInterruptedWritesAreContinued) {
     return -1;
   };
   Store store(folder, world(), disk);
-  store.save(state(2), toy().fill().space);
+  Saver(store).save(state(2), toy().fill().space);
   EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
 }
 
@@ -272,8 +338,18 @@ TEST_F(FailingDisk, AFolderThatCannotBeMadeIsTold) {
   Store store(run / "file" / "checkpoints", world());
   ToyModel model = toy();
   EXPECT_THAT(
-      error_of([&] { store.save(state(2), model.space); }),
+      error_of([&] { Saver(store).save(state(2), model.space); }),
       AllOf(HasSubstr("The checkpoint of step 2 was not saved."), HasSubstr("Cannot create the folder")));
+}
+
+// In containers process numbers repeat from run to run.
+TEST_F(FailingDisk, ALeftoverThatCannotBeDeletedIsToldWhereItIsInTheWay) {
+  Disk disk;
+  disk.remove = [](const fs::path& path) {
+    throw fs::filesystem_error("cannot remove", path, std::make_error_code(std::errc::permission_denied));
+  };
+  on_root([&] { fs::create_directories(folder / checkpoint::temporary_name("step-2")); });
+  expect_failed_save(disk, HasSubstr("it is there already and could not be deleted"));
 }
 
 // Not injected but real: a file system of 200 kB, where the user may mount one.
@@ -290,7 +366,8 @@ TEST_F(FailingDisk, ARealFullFileSystemEndsTheSaveOnAll) {
   disk.available = [](const fs::path&) { return std::numeric_limits<uintmax_t>::max(); };
   Store store(small / "checkpoints", world(), disk);
   ToyModel model = toy({.d_model = 3000});
-  EXPECT_THAT(error_of([&] { store.save(state(2), model.space); }), HasSubstr("No space left on device"));
+  EXPECT_THAT(error_of([&] { Saver(store).save(state(2), model.space); }),
+              HasSubstr("No space left on device"));
   on_root([&] {
     EXPECT_TRUE(fs::is_empty(small / "checkpoints"));
     EXPECT_EQ(::umount2(small.c_str(), MNT_DETACH), 0);

@@ -23,9 +23,9 @@ class Resharding : public RunFolder {
     for (int rank = 0; rank < world_size; ++rank) {
       ToyModel model(options, rank, world_size);
       model.fill();
-      const auto slices = checkpoint::slices_to_save(model.space, rank, world_size, options.training);
-      for (auto& source : checkpoint::write_rank_file(folder, rank, model.space, slices,
-                                                      checkpoint::fetch_from(model.space), disk))
+      checkpoint::Snapshot snapshot;
+      snapshot.take(model.space, checkpoint::slices_to_save(model.space, rank, world_size, options.training));
+      for (auto& source : checkpoint::write_rank_file(folder, rank, snapshot, disk))
         contents.sources.push_back(source);
     }
     checkpoint::write_master(folder, contents, disk);

@@ -11,7 +11,7 @@
 #include <string>
 #include <system_error>
 
-#include "checkpoint/store.h"
+#include "checkpoint/saver.h"
 #include "common/error.h"
 #include "parallel/communicator.h"
 #include "tests/checkpoint/toy_model.h"
@@ -57,7 +57,8 @@ class RunFolder : public testing::Test {
   }
 
   checkpoint::SaveReport save(int64_t step, const checkpoint::SaveOptions& options = {}) {
-    return checkpoint::Store(folder, world()).save(state(step), toy().fill().space, options);
+    const checkpoint::Store store(folder, world());
+    return checkpoint::Saver(store).save(state(step), toy().fill().space, options);
   }
 
   // The message of the Error that `work` must throw, here and equally on all ranks.

@@ -1,4 +1,5 @@
 #include "checkpoint/store.h"
+#include "checkpoint/saver.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::Entry;
+using checkpoint::Saver;
 using checkpoint::Store;
 using common::Precision;
 using testing::ElementsAre;
@@ -34,7 +36,7 @@ TEST_F(StoreTest, WhatIsLoadedIsWhatWasSavedBitForBit) {
   for (const auto precision : {Precision::fp32, Precision::bf16, Precision::bf16_pure, Precision::fp64})
     for (const bool sharded : {true, false}) {
       const ToyModel::Options options{.precision = precision, .sharded = sharded};
-      const auto report = store.save(state(++step), toy(options).fill().space);
+      const auto report = Saver(store).save(state(++step), toy(options).fill().space);
       EXPECT_THAT(report.remarks, testing::IsEmpty());
       const auto entry = store.latest();
       ASSERT_TRUE(entry.has_value());
@@ -97,7 +99,7 @@ TEST_F(StoreTest, TheNewestIsTheOneWrittenLastAndNotTheHighestStep) {
 TEST_F(StoreTest, ACheckpointOfTheSameStepIsReplaced) {
   save(5);
   ToyModel other = toy({.precision = Precision::fp64});
-  store.save(state(5), other.fill().space);
+  Saver(store).save(state(5), other.fill().space);
   EXPECT_THAT(steps(), ElementsAre(5));
   ToyModel loaded = toy({.precision = Precision::fp64});
   store.load(*store.latest(), loaded.space, *communicator);
@@ -108,9 +110,9 @@ TEST_F(StoreTest, ACheckpointOfTheSameStepIsReplaced) {
 
 TEST_F(StoreTest, RetentionKeepsTheLast) {
   for (int64_t step = 1; step <= 4; ++step) save(step);
-  save(5, {.keep_last = 3});
+  save(5, {.retention = {.keep_last = 3}});
   EXPECT_THAT(steps(), ElementsAre(3, 4, 5));
-  save(2, {.keep_last = 1});
+  save(2, {.retention = {.keep_last = 1}});
   EXPECT_THAT(steps(), ElementsAre(2));
   on_root([&] { EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2); });
 }
@@ -123,7 +125,7 @@ TEST_F(StoreTest, AFailedDeletionIsOnlyRemarkedUpon) {
   };
   save(1);
   Store stubborn(folder, world(), disk);
-  const auto report = stubborn.save(state(2), toy().fill().space, {.keep_last = 1});
+  const auto report = Saver(stubborn).save(state(2), toy().fill().space, {.retention = {.keep_last = 1}});
   ASSERT_EQ(report.remarks.size(), 1u);
   EXPECT_THAT(report.remarks[0], testing::AllOf(HasSubstr("Could not delete"), HasSubstr("step-1")));
   EXPECT_THAT(steps(), ElementsAre(2));  // out of sight already, and gone with the next save
@@ -187,8 +189,8 @@ TEST_F(StoreTest, InspectShowsStateArraysAndRecipe) {
 // read_with_h5py.py runs this one with a folder to keep.
 TEST_F(StoreTest, WritesWhatH5pyReads) {
   if (const char* kept = std::getenv("SISA_TEST_CHECKPOINTS")) folder = kept;
-  Store(folder, world()).save(state(500), toy().fill().space);
-  Store(folder, world()).save(state(501), toy({.precision = Precision::bf16_pure}).fill().space);
+  Saver(Store(folder, world())).save(state(500), toy().fill().space);
+  Saver(Store(folder, world())).save(state(501), toy({.precision = Precision::bf16_pure}).fill().space);
   EXPECT_THAT(store.verify(Store(folder, world()).find(501)), testing::IsEmpty());
 }
 

@@ -83,18 +83,43 @@ TEST(CommandLine, Others) {
   EXPECT_EQ(plan.recipe, "r.yaml");
   EXPECT_THAT(plan.overlays, ElementsAre("x.yaml", "y.yaml"));
   parse_as<DoctorArguments>({"doctor"});
-  const auto prepare =
-      parse_as<DataPrepareArguments>({"data", "prepare", "a.txt", "-", "--tokenizer", "bytes", "--output",
-                                      "d", "--validation", "2%", "--on-error", "skip"});
+  const auto prepare = parse_as<DataPrepareArguments>(
+      {"data", "prepare", "a.txt", "-", "--tokenizer", "bytes", "--output", "d", "--validation", "2%",
+       "--on-error", "skip", "--deduplicate", "--threads", "3"});
   EXPECT_THAT(prepare.inputs, ElementsAre("a.txt", "-"));
   EXPECT_DOUBLE_EQ(prepare.validation, 0.02);
   EXPECT_TRUE(prepare.skip_errors);
+  EXPECT_TRUE(prepare.deduplicate);
+  EXPECT_EQ(prepare.threads, 3);
   EXPECT_EQ(parse_as<DataEncodeArguments>({"data", "encode", "--tokenizer", "t.json"}).tokenizer, "t.json");
   EXPECT_EQ(parse_as<DataDecodeArguments>({"data", "decode", "--tokenizer", "bytes"}).tokenizer, "bytes");
-  EXPECT_EQ(parse_as<DataInspectArguments>({"data", "inspect", "d"}).folder, "d");
+  const auto plain = parse_as<DataInspectArguments>({"data", "inspect", "d"});
+  EXPECT_EQ(plain.path, "d");
+  EXPECT_TRUE(plain.check);
+  EXPECT_FALSE(plain.split || plain.counts);
+  const auto inspect =
+      parse_as<DataInspectArguments>({"data", "inspect", "d", "--tokenizer", "bytes", "--split", "validation",
+                                      "--first", "5", "--count", "6", "--no-check", "--counts"});
+  EXPECT_EQ(inspect.tokenizer, "bytes");
+  EXPECT_EQ(inspect.split, data::Split::validation);
+  EXPECT_EQ(inspect.first, 5);
+  EXPECT_EQ(inspect.count, 6);
+  EXPECT_FALSE(inspect.check);
+  EXPECT_TRUE(inspect.counts);
   EXPECT_EQ(parse_as<CheckpointListArguments>({"checkpoint", "list", "r"}).run, "r");
   EXPECT_EQ(parse_as<CheckpointVerifyArguments>({"checkpoint", "verify", "r@5"}).run, "r@5");
   EXPECT_EQ(parse_as<CheckpointInspectArguments>({"checkpoint", "inspect", "r"}).run, "r");
+  const auto prune =
+      parse_as<CheckpointPruneArguments>({"checkpoint", "prune", "r", "--keep-last", "2", "--keep-every",
+                                          "1B tokens", "--keep-best", "--damaged", "--dry-run"});
+  EXPECT_EQ(prune.run, "r");
+  EXPECT_EQ(prune.retention.keep_last, 2);
+  EXPECT_EQ(prune.retention.keep_every, 1'000'000'000);
+  EXPECT_TRUE(prune.retention.keep_best && prune.damaged && prune.dry_run);
+  EXPECT_EQ(parse_as<CheckpointPruneArguments>({"checkpoint", "prune", "r"}).retention.keep_last, 0);
+  const auto diff = parse_as<CheckpointDiffArguments>({"checkpoint", "diff", "r@5", "s"});
+  EXPECT_EQ(diff.a, "r@5");
+  EXPECT_EQ(diff.b, "s");
 }
 
 TEST(CommandLine, HelpComesFromTheTable) {
@@ -137,8 +162,16 @@ TEST(CommandLine, MistakesAreNamed) {
       HasSubstr("'0.7' is no share from 0 to 0.5"));
   EXPECT_THAT(refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", "d", "--on-error", "cry"}),
               HasSubstr("'cry' is neither stop nor skip"));
-  EXPECT_THAT(refused({"checkpoint", "prune", "r"}),
-              HasSubstr("There is no command 'prune'; the commands are list, verify or inspect"));
+  EXPECT_THAT(refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", "d", "--threads", "0"}),
+              HasSubstr("--threads"));
+  EXPECT_THAT(refused({"checkpoint", "fetch", "r"}),
+              HasSubstr("There is no command 'fetch'; the commands are list"));
+  EXPECT_THAT(refused({"checkpoint", "prune", "r", "--keep-last", "0"}), HasSubstr("--keep-last"));
+  EXPECT_THAT(refused({"checkpoint", "prune", "r", "--keep-best"}),
+              HasSubstr("--keep-best requires --keep-last"));
+  EXPECT_THAT(refused({"checkpoint", "prune", "r", "--keep-last", "1", "--keep-every", "0"}),
+              HasSubstr("'0' is no number of tokens above 0"));
+  EXPECT_THAT(refused({"checkpoint", "diff", "r"}), HasSubstr("B is required"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "checkpoint/saver.h"
 #include "checkpoint/store.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -186,6 +187,18 @@ TEST_F(Commands, PrepareAndInspect) {
   }
 }
 
+TEST_F(Commands, RanksThatSeeOtherInputsAreRefused) {
+  if (world().size() == 1) GTEST_SKIP() << "there is no other rank";
+  const fs::path inputs[] = {write("0.txt", "a text"), write("1.txt", "another text")};
+  const std::string own = inputs[world().rank() == 0 ? 0 : 1].string();
+  EXPECT_THAT(refusal([&] {
+                run_data_prepare({.inputs = {own}, .tokenizer = "bytes", .output = folder_ / "data"},
+                                 world());
+              }),
+              AllOf(HasSubstr("Rank 1"), HasSubstr("sees other inputs than rank 0")));
+  EXPECT_FALSE(fs::exists(folder_ / "data"));
+}
+
 TEST_F(Commands, Checkpoints) {
   common::Parameter parameter{.name = "w", .bucket = "embedding", .rows = 8, .columns = 4};
   parameter.blocks = {{.name = "w.weight", .shape = {8, 4}, .initial = common::normal(1)}};
@@ -194,7 +207,7 @@ TEST_F(Commands, Checkpoints) {
   checkpoint::Store store(folder_ / "checkpoints", world());
   const std::string run = folder_.string();
   EXPECT_THAT(refusal([&] { run_checkpoint_verify({run}, world()); }), HasSubstr("no complete checkpoint"));
-  for (const int64_t step : {5, 10}) store.save({.step = step}, space);
+  for (const int64_t step : {5, 10}) checkpoint::Saver(store).save({.step = step}, space);
 
   const Outcome list = outcome_of([&] { return run_checkpoint_list({run}, world()); });
   const Outcome inspect = outcome_of([&] { return run_checkpoint_inspect({run + "@5"}, world()); });
