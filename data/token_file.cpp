@@ -100,9 +100,10 @@ TokenFileInfo TokenFileWriter::finish() {
   return info_;
 }
 
-TokenFile::TokenFile(const std::filesystem::path& path) : path_(path), file_(path) {
+namespace {
+
+TokenFileInfo read_header(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   const std::string name = path.string();
-  const auto bytes = file_.bytes();
   Header header{};
   if (bytes.size() < sizeof header)
     throw Error(
@@ -120,57 +121,37 @@ TokenFile::TokenFile(const std::filesystem::path& path) : path_(path), file_(pat
   if (header.own_checksum != header.hash())
     throw Error("The header of {} is damaged: its checksum (offset 56) is wrong. Prepare the data again.",
                 name);
-  info_ = {static_cast<int64_t>(header.vocab_size), static_cast<int64_t>(header.tokens),
-           static_cast<int64_t>(header.documents), static_cast<int64_t>(header.text_bytes), header.checksum};
-  if (header.bytes_per_token != info_.bytes_per_token())
+  const TokenFileInfo info = {static_cast<int64_t>(header.vocab_size), static_cast<int64_t>(header.tokens),
+                              static_cast<int64_t>(header.documents), static_cast<int64_t>(header.text_bytes),
+                              header.checksum};
+  if (header.bytes_per_token != info.bytes_per_token())
     throw Error("{} has {} bytes a token (offset 12), but its vocabulary of {} takes {}.", name,
-                header.bytes_per_token, info_.vocab_size, info_.bytes_per_token());
+                header.bytes_per_token, info.vocab_size, info.bytes_per_token());
   const size_t payload = bytes.size() - sizeof header;
   if (payload % header.bytes_per_token != 0 || payload / header.bytes_per_token != header.tokens)
     throw Error(
         "{} has {} bytes, but its header promises {} tokens (offset 24) of {} bytes, {} in all: it was cut "
         "off or added to. Prepare the data again.",
-        name, common::format_count(static_cast<int64_t>(bytes.size())), common::format_count(info_.tokens),
+        name, common::format_count(static_cast<int64_t>(bytes.size())), common::format_count(info.tokens),
         header.bytes_per_token,
         common::format_count(static_cast<int64_t>(sizeof header + header.tokens * header.bytes_per_token)));
+  return info;
 }
 
-template <typename Id>
-std::span<const Id> TokenFile::ids() const {
-  return {reinterpret_cast<const Id*>(file_.bytes().data() + sizeof(Header)),
-          static_cast<size_t>(info_.tokens)};
-}
+}  // namespace
 
-void TokenFile::refuse_id(int64_t index, int64_t id) const {
-  throw Error(
-      "{} holds the token {} at offset {}, outside its vocabulary of {}. The file is damaged: prepare the "
-      "data again.",
-      path_.string(), id, static_cast<int64_t>(sizeof(Header)) + index * info_.bytes_per_token(),
-      info_.vocab_size);
-}
+TokenFile::TokenFile(const std::filesystem::path& path) : TokenFile(path, common::MappedFile(path)) {}
 
-void TokenFile::read(int64_t first, std::span<int64_t> out) const {
-  const auto size = static_cast<int64_t>(out.size());
-  TORCH_INTERNAL_ASSERT(first >= 0 && size <= info_.tokens - first);
-  const auto copy = [&](auto all) {
-    for (int64_t i = 0; i < size; ++i) {
-      const int64_t id = all[static_cast<size_t>(first + i)];
-      if (id >= info_.vocab_size) refuse_id(first + i, id);
-      out[static_cast<size_t>(i)] = id;
-    }
-  };
-  info_.bytes_per_token() == 2 ? copy(ids<uint16_t>()) : copy(ids<uint32_t>());
-}
+TokenFile::TokenFile(const std::filesystem::path& path, common::MappedFile file)
+    : info_(read_header(path, file.bytes())),
+      ids_(path, std::move(file), info_.bytes_per_token() == 2 ? IdType::uint16 : IdType::uint32,
+           sizeof(Header)) {}
 
-void TokenFile::verify() const {
-  const auto check = [&](auto all) {
-    for (size_t i = 0; i < all.size(); ++i)
-      if (all[i] >= info_.vocab_size) refuse_id(static_cast<int64_t>(i), all[i]);
-  };
-  info_.bytes_per_token() == 2 ? check(ids<uint16_t>()) : check(ids<uint32_t>());
-  if (common::hash64(file_.bytes().subspan(sizeof(Header))) != info_.checksum)
+void verify(const TokenArray& ids, const TokenFileInfo& info) {
+  ids.largest(0, ids.size(), info.vocab_size);
+  if (common::hash64(ids.bytes()) != info.checksum)
     throw Error("The tokens of {} are damaged: their checksum (offset 48) is wrong. Prepare the data again.",
-                path_.string());
+                ids.path().string());
 }
 
 }  // namespace sisa::data

@@ -16,9 +16,11 @@
 #include <filesystem>
 #include <fstream>
 #include <span>
+#include <utility>
 
 #include "common/file.h"
 #include "common/hash.h"
+#include "data/token_array.h"
 
 namespace sisa::data {
 
@@ -58,26 +60,23 @@ class TokenFileWriter {
   bool published_ = false;
 };
 
-// A file of tokens mapped into memory. Opening checks the header and the length; Error names the file and
-// what is wrong with it.
+// A file of tokens, opened. Opening checks the header and the length; Error names the file and what is wrong
+// with it.
 class TokenFile {
  public:
   explicit TokenFile(const std::filesystem::path& path);
   const TokenFileInfo& info() const { return info_; }
-  // Copies the ids [first, first + out.size()), which the file must hold. Throws Error, with the offset, on
-  // an id outside the vocabulary.
-  void read(int64_t first, std::span<int64_t> out) const;
-  // Reads everything; throws Error if the checksum is wrong or an id is outside the vocabulary, naming the
-  // offset.
-  void verify() const;
+  const TokenArray& ids() const& { return ids_; }
+  TokenArray ids() && { return std::move(ids_); }
 
  private:
-  template <typename Id>
-  std::span<const Id> ids() const;
-  [[noreturn]] void refuse_id(int64_t index, int64_t id) const;
-  std::filesystem::path path_;
-  common::MappedFile file_;
+  TokenFile(const std::filesystem::path& path, common::MappedFile file);
   TokenFileInfo info_;
+  TokenArray ids_;
 };
+
+// Reads a file's ids whole. Throws Error if one is outside the vocabulary, naming its offset, or if the
+// checksum is wrong.
+void verify(const TokenArray& ids, const TokenFileInfo& info);
 
 }  // namespace sisa::data

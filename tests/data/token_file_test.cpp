@@ -1,5 +1,6 @@
 #include "data/token_file.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -63,12 +64,12 @@ TEST_F(TokenFileTest, HoldsWhatWasWritten) {
     EXPECT_EQ(file.info().documents, 2);
     EXPECT_EQ(file.info().text_bytes, 12'345);
     std::vector<int64_t> read(ids.size());
-    file.read(0, read);
+    file.ids().read(0, read, vocab_size);
     EXPECT_TRUE(std::equal(read.begin(), read.end(), ids.begin(), ids.end()));
     std::vector<int64_t> part(3);
-    file.read(9'998, part);
+    file.ids().read(9'998, part, vocab_size);
     EXPECT_THAT(part, testing::ElementsAre(ids[9'998], ids[9'999], last));
-    file.verify();
+    verify(file.ids(), file.info());
     EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1);
     fs::remove(path);
   }
@@ -127,12 +128,13 @@ TEST_F(TokenFileTest, OpeningNamesTheDamage) {
 
 TEST_F(TokenFileTest, DamagedTokensAreFound) {
   const TokenFile changed(damaged([](std::string& s) { s[64 + 20] = 99; }));
-  EXPECT_THAT(refusal([&] { changed.verify(); }),
+  EXPECT_THAT(refusal([&] { verify(changed.ids(), changed.info()); }),
               AllOf(HasSubstr("damaged.bin"), HasSubstr("checksum"), HasSubstr("offset 48")));
   const TokenFile outside(damaged([](std::string& s) { s[64 + 21] = 7; }));  // token 10 becomes 7 * 256 + 10
   std::vector<int64_t> ids(10);
-  outside.read(0, ids);
-  for (const std::string& text : {refusal([&] { outside.read(5, ids); }), refusal([&] { outside.verify(); })})
+  outside.ids().read(0, ids, 300);
+  for (const std::string& text : {refusal([&] { outside.ids().read(5, ids, 300); }),
+                                  refusal([&] { verify(outside.ids(), outside.info()); })})
     EXPECT_THAT(text, AllOf(HasSubstr("damaged.bin"), HasSubstr("1802"), HasSubstr("offset 84"),
                             HasSubstr("vocabulary of 300")));
 }
