@@ -1,9 +1,10 @@
 #include "data/tokenizer.h"
 
-#include <filesystem>
 #include <system_error>
 
 #include "common/error.h"
+#include "data/bpe/tokenizer.h"
+#include "data/bpe_tokenizer.h"
 
 namespace sisa::data {
 namespace {
@@ -30,13 +31,21 @@ class ByteTokenizer final : public Tokenizer {
 
 }  // namespace
 
+std::filesystem::path tokenizer_file(const std::string& name) {
+  if (name == "bytes") return "";
+  const std::filesystem::path path = name;
+  std::error_code unreachable;
+  if (!std::filesystem::exists(path, unreachable))
+    throw Error("There is no tokenizer '{}': neither the built-in 'bytes' nor a file of that name.", name);
+  if (!std::filesystem::is_directory(path, unreachable)) return path;
+  if (!std::filesystem::exists(path / "tokenizer.json", unreachable))
+    throw Error("The folder {} holds no tokenizer.json. Name a tokenizer's file, or 'bytes'.", name);
+  return path / "tokenizer.json";
+}
+
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name) {
   if (name == "bytes") return std::make_unique<ByteTokenizer>();
-  std::error_code unreachable;
-  if (!std::filesystem::exists(name, unreachable))
-    throw Error("There is no tokenizer '{}': neither the built-in 'bytes' nor a file of that name.", name);
-  throw Error("The tokenizer file {} cannot be used: this version has the built-in tokenizer 'bytes' only.",
-              name);
+  return std::make_unique<BpeTokenizer>(read_tokenizer_file(tokenizer_file(name)));
 }
 
 }  // namespace sisa::data

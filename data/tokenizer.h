@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,7 +14,7 @@ namespace sisa::data {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Appends the ids of `text` to `ids`. Any bytes are allowed.
+  // Appends the ids of `text` to `ids`. Any bytes are allowed. Many threads may encode at once.
   virtual void encode(std::string_view text, std::vector<uint32_t>& ids) const = 0;
   // The end-of-document id decodes to nothing. Throws Error naming an id >= vocab_size().
   virtual std::string decode(std::span<const uint32_t> ids) const = 0;
@@ -23,8 +24,10 @@ class Tokenizer {
   virtual std::string fingerprint() const = 0;
 };
 
-// `bytes`: ids 0 to 255 are bytes, 256 ends a document. Anything else names a file; of those no kind can be
-// read yet, so that they throw Error.
+// `bytes`: ids 0 to 255 are bytes, 256 ends a document. Anything else names a tokenizer.json, see
+// data/tokenizer_file.h, or a folder that holds one. Throws Error if it cannot be read.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name);
+// The file that the name stands for; "" for `bytes`.
+std::filesystem::path tokenizer_file(const std::string& name);
 
 }  // namespace sisa::data
