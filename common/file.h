@@ -28,6 +28,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) noexcept;
   ~MappedFile();
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Asks for the bytes [offset, offset + size) of the file, which will be read soon. Without it the kernel
+  // takes a page fault for the beginning of a long sequence, and reads a hundred times as much.
+  void will_need(size_t offset, size_t size) const;
 
  private:
   const std::byte* data_ = nullptr;

@@ -9,7 +9,8 @@ namespace sisa::data {
 
 double bigram_loss(const std::vector<TokenDataset>& training, const HeldOut& held_out, int64_t windows) {
   TORCH_INTERNAL_ASSERT(!training.empty() && windows > 0);
-  const int64_t vocabulary = training.front().manifest().vocab_size;
+  int64_t vocabulary = 0;
+  for (const TokenDataset& dataset : training) vocabulary = std::max(vocabulary, dataset.vocab_size());
   TORCH_INTERNAL_ASSERT(vocabulary <= largest_bigram_vocabulary);
   std::vector<int64_t> pairs(static_cast<size_t>(vocabulary * vocabulary));
   std::vector<int64_t> firsts(static_cast<size_t>(vocabulary));

@@ -1,17 +1,22 @@
-// Batches of training samples and of held-out windows.
+// Batches of training samples and of held-out ones.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/sampler.h"
+#include "data/tasks/task.h"
 
 namespace sisa::data {
 
-// Both (B, T), int64, on the CPU; targets are the inputs' successors.
+// Both (B, T), int64, on the CPU. Of text, targets are the inputs' successors; of a task, they are no_target
+// where nothing is predicted.
 struct Batch {
   at::Tensor inputs, targets;
 };
@@ -24,40 +29,51 @@ int64_t num_windows(int64_t tokens, int64_t sequence_length);
 class Loader {
  public:
   struct Source {
-    TokenDataset dataset;
+    std::variant<TokenDataset, TaskSamples> content;
     double weight = 1;
   };
-  // Throws Error if a source is shorter than one window.
+  // Throws Error if a dataset is shorter than one window. Tasks are of the same sequence length.
   Loader(std::vector<Source> sources, int64_t sequence_length, uint64_t seed);
 
   // The samples [first, first + count) of the run, count >= 1.
   Batch read(int64_t first, int64_t count) const;
-  int64_t samples_per_epoch() const;  // windows of all sources together
+  // Predicted tokens of these samples; found without reading them.
+  int64_t num_targets(int64_t first, int64_t count) const;
+  int64_t samples_per_epoch() const;  // windows of all datasets together
   const Sampler& sampler() const { return sampler_; }
 
  private:
   std::vector<Source> sources_;
   int64_t sequence_length_;
+  std::vector<int64_t> num_targets_;  // of a sample of each source
   Sampler sampler_;
 };
 
-// All windows of held-out data, in order.
+// All held-out windows of datasets, in order, and then all held-out samples of tasks.
 class HeldOut {
  public:
-  // May be empty of windows; a dataset that is shorter than one window adds none.
-  HeldOut(std::vector<TokenDataset> datasets, int64_t sequence_length);
-  int64_t size() const { return starts_.back(); }  // windows
-  // The windows [first, first + count), count >= 1, all of them below size().
+  // May be empty; a dataset that is shorter than one window adds none.
+  HeldOut(std::vector<TokenDataset> datasets, int64_t sequence_length, std::vector<TaskSamples> tasks = {});
+  int64_t size() const { return starts_.back(); }  // windows and samples
+  int64_t num_windows() const { return starts_[datasets_.size()]; }
+  // Where the samples of each task lie.
+  struct Range {
+    std::string task;
+    int64_t begin, end;
+  };
+  std::vector<Range> tasks() const;
+  // What stands at [first, first + count), count >= 1, all of it below size().
   Batch read(int64_t first, int64_t count) const;
   int64_t sequence_length() const { return sequence_length_; }
-  // Tokens (end-of-document included) for each UTF-8 byte of the text: turns nats a token into nats a byte. 0
-  // without data.
+  // Of the datasets: tokens (end-of-document included) for each UTF-8 byte of the text, which turns nats a
+  // token into nats a byte. 0 without data, or if how much text a dataset stands for is not known.
   double tokens_per_byte() const;
 
  private:
   std::vector<TokenDataset> datasets_;
   int64_t sequence_length_;
-  std::vector<int64_t> starts_ = {0};  // of each dataset in windows, and the end
+  std::vector<TaskSamples> tasks_;
+  std::vector<int64_t> starts_ = {0};  // of each dataset and each task, and the end
 };
 
 }  // namespace sisa::data

@@ -12,7 +12,7 @@ namespace sisa::data {
 namespace {
 
 using nlohmann::ordered_json;
-constexpr int format = 1;
+constexpr int format = 2;  // format 1 lacks what is read by value() below, and its sources are names
 
 std::filesystem::path manifest_path(const std::filesystem::path& folder) {
   return folder / "manifest.json";
@@ -66,8 +66,8 @@ Manifest read_manifest(const std::filesystem::path& folder) {
         folder.string());
   try {
     const auto json = ordered_json::parse(common::read_file(manifest_path(folder)));
-    if (json.at("format") != format)
-      throw Error("{} has format {}, but this program reads format {}. Prepare the data again.",
+    if (json.at("format") != 1 && json.at("format") != format)
+      throw Error("{} has format {}, but this program reads formats 1 to {}. Prepare the data again.",
                   manifest_path(folder).string(), json.at("format").dump(), format);
     Manifest m;
     m.tokenizer = json.at("tokenizer");
@@ -75,7 +75,14 @@ Manifest read_manifest(const std::filesystem::path& folder) {
     m.end_of_document = json.at("end_of_document");
     m.validation = json.at("validation");
     m.skipped_documents = json.at("skipped_documents");
-    m.sources = json.at("sources");
+    m.first_skipped = json.value("first_skipped", "");
+    if (const auto duplicates = json.find("duplicate_documents"); duplicates != json.end())
+      m.duplicate_documents = duplicates->get<int64_t>();
+    m.cut_tokens = json.value("cut_tokens", int64_t{0});
+    for (const ordered_json& source : json.at("sources"))
+      m.sources.push_back(source.is_string() ? Manifest::Source{source}
+                                             : Manifest::Source{source.at("file"), source.at("documents"),
+                                                                source.at("text_bytes")});
     m.train = shards_from_json(json.at("splits").at("train"), m.vocab_size);
     m.validation_shards = shards_from_json(json.at("splits").at("validation"), m.vocab_size);
     return m;
@@ -88,15 +95,17 @@ Manifest read_manifest(const std::filesystem::path& folder) {
 }
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& m) {
-  const ordered_json json = {
-      {"format", format},
-      {"tokenizer", m.tokenizer},
-      {"vocab_size", m.vocab_size},
-      {"end_of_document", m.end_of_document},
-      {"validation", m.validation},
-      {"skipped_documents", m.skipped_documents},
-      {"sources", m.sources},
-      {"splits", {{"train", to_json(m.train)}, {"validation", to_json(m.validation_shards)}}}};
+  ordered_json sources = ordered_json::array();
+  for (const auto& [file, documents, text_bytes] : m.sources)
+    sources.push_back({{"file", file}, {"documents", documents}, {"text_bytes", text_bytes}});
+  ordered_json json = {{"format", format},           {"tokenizer", m.tokenizer},
+                       {"vocab_size", m.vocab_size}, {"end_of_document", m.end_of_document},
+                       {"validation", m.validation}, {"skipped_documents", m.skipped_documents}};
+  if (!m.first_skipped.empty()) json["first_skipped"] = m.first_skipped;
+  if (m.duplicate_documents) json["duplicate_documents"] = *m.duplicate_documents;
+  json["cut_tokens"] = m.cut_tokens;
+  json["sources"] = sources;
+  json["splits"] = {{"train", to_json(m.train)}, {"validation", to_json(m.validation_shards)}};
   // File names need not be UTF-8, as JSON is.
   common::write_file_atomically(manifest_path(folder),
                                 json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");

@@ -30,6 +30,7 @@ class Sampler {
 
   // sample >= 0. Takes a few Philox calls and O(K).
   SampleLocation operator()(int64_t sample) const;
+  int64_t source(int64_t sample) const { return turn(sample).source; }
   // The epoch of its source in which a sample lies, from 0.
   int64_t epoch(int64_t sample) const;
 

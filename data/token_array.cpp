@@ -107,6 +107,8 @@ void TokenArray::refuse_id(int64_t index, int64_t id, int64_t vocab_size) const 
 
 void TokenArray::read(int64_t first, std::span<int64_t> out, int64_t vocab_size) const {
   TORCH_INTERNAL_ASSERT(first >= 0 && static_cast<int64_t>(out.size()) <= size_ - first);
+  file_.will_need(static_cast<size_t>(offset_ + first * id_size(type_)),
+                  out.size() * static_cast<size_t>(id_size(type_)));
   with_ids([&]<typename Id>(std::span<const Id> ids) {
     const uint64_t limit = bound<Id>(vocab_size);
     for (size_t i = 0; i < out.size(); ++i) {

@@ -4,7 +4,6 @@
 
 #include "common/error.h"
 #include "data/bpe/tokenizer.h"
-#include "data/bpe_tokenizer.h"
 
 namespace sisa::data {
 namespace {
@@ -45,7 +44,7 @@ std::filesystem::path tokenizer_file(const std::string& name) {
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name) {
   if (name == "bytes") return std::make_unique<ByteTokenizer>();
-  return std::make_unique<BpeTokenizer>(read_tokenizer_file(tokenizer_file(name)));
+  return bpe::make_tokenizer(tokenizer_file(name));
 }
 
 }  // namespace sisa::data

@@ -9,9 +9,11 @@ HeldOutScore score_held_out(model::LanguageModel& model, const data::HeldOut& he
   HeldOutScore score;
   for (int64_t first = begin; first < end; first += micro_batch) {
     const data::Batch batch = held_out.read(first, std::min(micro_batch, end - first));
-    score.nats +=
-        model.token_losses(batch.inputs.to(device), batch.targets.to(device)).sum(at::kDouble).item<double>();
-    score.tokens += batch.targets.numel();
+    at::Tensor correct;
+    const at::Tensor losses = model.token_losses(batch.inputs.to(device), batch.targets, &correct);
+    score.nats += losses.sum(at::kDouble).item<double>();
+    score.tokens += batch.targets.ge(0).sum().item<int64_t>();
+    score.correct += correct.sum().item<int64_t>();
   }
   return score;
 }

@@ -23,10 +23,10 @@ namespace sisa::launcher {
 enum class Determinism { strict, fast };
 
 struct RunSection {
-  std::filesystem::path output;                           // the run's folder; "": not given
-  uint64_t seed = 1;                                      // of initial weights and of the order of the data
-  std::string device = "cpu";                             // cpu or cuda
-  int64_t threads = 0;                                    // per rank; 0: cores of the host / ranks on it
+  std::filesystem::path output;  // the run's folder; "": not given
+  uint64_t seed = 1;             // of initial weights, of the order of the data and of the samples of tasks
+  std::string device = "cpu";    // cpu or cuda
+  int64_t threads = 0;           // per rank; 0: cores of the host / ranks on it
   common::Precision precision = common::Precision::fp32;  // not given: bf16 on cuda
   Determinism determinism = Determinism::strict;          // not given: fast on cuda
   std::filesystem::path init_from;                        // safetensors file or RUN[@STEP]; "": none
@@ -42,7 +42,7 @@ struct Source {
 struct DataSection {
   std::string tokenizer;           // "bytes" or a file; "": not given
   std::vector<Source> sources;     // empty: not given
-  int64_t sequence_length = 2048;  // tokens that a sample predicts
+  int64_t sequence_length = 2048;  // tokens of a sample
   double validation = 0.01;        // share of a raw text that is held out
 };
 

@@ -77,7 +77,7 @@ void add_run(std::vector<RecipeKey>& rows) {
   SectionRows(rows, "run", &Recipe::run)
       .add("output", &RunSection::output, path(), "the run's folder; `--output` of `sisa train` wins over it")
       .add("seed", &RunSection::seed, seed(),
-           "decides initial weights and the order of the data, whatever the ranks")
+           "decides initial weights, the order of the data and the samples of tasks, whatever the ranks")
       .add("device", &RunSection::device, choice({"cpu", "cuda"}),
            "what each rank computes on; cuda: one GPU a rank")
       .add("threads", &RunSection::threads, count(0, 1024),
@@ -190,7 +190,7 @@ void add_data(std::vector<RecipeKey>& rows) {
           "raw texts, folders of `sisa data prepare`, tokens of llm.c, Megatron-LM or the published code, or "
           "synthetic tasks; samples are drawn in proportion to weight; needed to train. Keys: below")
       .add("sequence_length", &DataSection::sequence_length, count(1, 1 << 24, Unit::tokens),
-           "tokens a sample predicts")
+           "tokens of a sample")
       .add("validation", &DataSection::validation, number(from(0), to(0.5)),
            "share that is held out of sources of raw text, and of other programs' tokens (the last ones) "
            "unless "

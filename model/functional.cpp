@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
@@ -198,17 +197,20 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden, Parameter& matrix, int64_
 }
 
 at::Tensor cross_entropies(const at::Tensor& hidden, const Parameter& matrix, int64_t vocab_size,
-                           const at::Tensor& targets, at::ScalarType statistics) {
+                           const at::Tensor& targets, at::ScalarType statistics, at::Tensor* correct) {
   const int64_t part = rows_per_part(matrix.rows);
-  std::vector<at::Tensor> losses;
+  const at::Tensor losses = at::empty({hidden.size(0)}, hidden.options().dtype(statistics));
+  if (correct) *correct = at::empty({hidden.size(0)}, hidden.options().dtype(at::kBool));
   for (int64_t row = 0; row < hidden.size(0); row += part) {
     const int64_t count = std::min(part, hidden.size(0) - row);
     const at::Tensor logits =
         part_logits(hidden.narrow(0, row, count), matrix.value.detach(), vocab_size, statistics);
-    losses.push_back(logits.logsumexp(1) -
-                     logits.gather(1, targets.narrow(0, row, count).unsqueeze(1)).squeeze(1));
+    const at::Tensor target = targets.narrow(0, row, count);
+    losses.narrow(0, row, count)
+        .copy_(logits.logsumexp(1) - logits.gather(1, target.unsqueeze(1)).squeeze(1));
+    if (correct) correct->narrow(0, row, count).copy_(logits.argmax(1).eq(target));
   }
-  return at::cat(losses);
+  return losses;
 }
 
 }  // namespace sisa::model

@@ -39,9 +39,11 @@ at::Tensor rotate_pairs(const at::Tensor& z, const at::Tensor& cosine, const at:
 // that all logits are never held at once; the backward pass computes them again.
 at::Tensor cross_entropy_sum(const at::Tensor& hidden, common::Parameter& matrix, int64_t vocab_size,
                              const at::Tensor& targets, at::ScalarType statistics);
-// The same for each row, (N), without a graph.
+// The same for each row, (N), without a graph. With `correct`, also whether the target has the largest logit,
+// (N) bool.
 at::Tensor cross_entropies(const at::Tensor& hidden, const common::Parameter& matrix, int64_t vocab_size,
-                           const at::Tensor& targets, at::ScalarType statistics);
+                           const at::Tensor& targets, at::ScalarType statistics,
+                           at::Tensor* correct = nullptr);
 
 // a (m, k) times b (k, n) with the result in `out_type`: that of a and b, or wider (then nothing is rounded
 // to theirs on the way).

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -52,9 +53,30 @@ at::Tensor LanguageModel::to_logits(const at::Tensor& hidden) const {
       .narrow(1, 0, config_.vocab_size);
 }
 
+namespace {
+
+// The rows of the final hidden state that predict a token, N of B T, and these tokens, on the model's device.
+struct Predictions {
+  at::Tensor hidden, targets;  // (N, d_model), (N)
+  at::Tensor rows;             // (N), among all; undefined: all
+};
+
+// Looks for negative targets on the CPU only: on a GPU, the answer would have to be waited for.
+Predictions predictions(const at::Tensor& hidden, const at::Tensor& targets) {
+  const at::Tensor all = targets.flatten();
+  const auto on_device = [&](const at::Tensor& x) { return x.to(hidden.device(), /*non_blocking=*/true); };
+  if (!all.is_cpu() || all.ge(0).all().item<bool>()) return {hidden, on_device(all), {}};
+  const at::Tensor rows = all.ge(0).nonzero().squeeze(1);
+  const at::Tensor rows_on_device = on_device(rows);
+  return {hidden.index_select(0, rows_on_device), on_device(all.index_select(0, rows)), rows_on_device};
+}
+
+}  // namespace
+
 at::Tensor LanguageModel::loss_sum(const at::Tensor& tokens, const at::Tensor& targets) {
-  return cross_entropy_sum(final_hidden(tokens, nullptr, Pass::training), embedding_, config_.vocab_size,
-                           targets.flatten(), common::statistics_type(precision_));
+  const Predictions chosen = predictions(final_hidden(tokens, nullptr, Pass::training), targets);
+  return cross_entropy_sum(chosen.hidden, embedding_, config_.vocab_size, chosen.targets,
+                           common::statistics_type(precision_));
 }
 
 at::Tensor LanguageModel::take_num_limited() {
@@ -65,11 +87,20 @@ at::Tensor LanguageModel::take_num_limited() {
   return sum;
 }
 
-at::Tensor LanguageModel::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
+at::Tensor LanguageModel::token_losses(const at::Tensor& tokens, const at::Tensor& targets,
+                                       at::Tensor* correct) {
   const at::NoGradGuard no_grad;
-  return cross_entropies(final_hidden(tokens, nullptr, Pass::evaluation), embedding_, config_.vocab_size,
-                         targets.flatten(), common::statistics_type(precision_))
-      .view_as(targets);
+  const Predictions chosen = predictions(final_hidden(tokens, nullptr, Pass::evaluation), targets);
+  const at::Tensor losses = cross_entropies(chosen.hidden, embedding_, config_.vocab_size, chosen.targets,
+                                            common::statistics_type(precision_), correct);
+  const auto in_place = [&](const at::Tensor& values) {
+    if (!chosen.rows.defined()) return values.view_as(targets);
+    return at::zeros({targets.numel()}, values.options())
+        .index_copy_(0, chosen.rows, values)
+        .view_as(targets);
+  };
+  if (correct) *correct = in_place(*correct);
+  return in_place(losses);
 }
 
 at::Tensor LanguageModel::logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {

@@ -51,9 +51,10 @@ class LanguageModel {
   const ModelConfig& config() const { return config_; }
   std::vector<common::Parameter*> parameters();  // in the order embedding, layers, final norm
 
-  // Sum over all tokens of the cross entropy, a scalar of statistics_type with its graph; `backward()` on it
-  // adds to the parameters' gradients. tokens, targets: (B, T) int64, ids in [0, vocab_size). The whole
-  // logits are never held at once.
+  // Sum over all predicted tokens of the cross entropy, a scalar of statistics_type with its graph;
+  // `backward()` on it adds to the parameters' gradients. tokens, targets: (B, T) int64, ids in [0,
+  // vocab_size). Targets may lie on the CPU, wherever the model is; then they may be negative, where nothing
+  // is predicted. The whole logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
   // (token, head) pairs whose decay loss_sum could not represent, since the last call: an int64 scalar on the
   // model's device; undefined for a system without such a limit.
@@ -61,8 +62,9 @@ class LanguageModel {
 
   // Without a graph:
 
-  // (B, T) cross entropy of each token.
-  at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);
+  // (B, T) cross entropy of each token, targets as above; 0 where nothing is predicted. With `correct`, also
+  // whether the target is the likeliest token, (B, T) bool; false where nothing is predicted.
+  at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets, at::Tensor* correct = nullptr);
   // (B, T, vocab_size) of statistics_type. With `hidden`, also the residual stream after every layer, (B, T,
   // d_model).
   at::Tensor logits(const at::Tensor& tokens, std::vector<at::Tensor>* hidden = nullptr,

@@ -228,7 +228,8 @@ void copy_without_padding(const Piece& piece, size_t element_size, std::span<con
 }
 
 at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
-  const at::Tensor on_host = cells(piece, array).to(at::kCPU);
+  const at::Tensor on_host =
+      cells(piece, array).to(at::kCPU, state_type(options_.precision, piece.range->group));
   const at::Tensor elements = at::empty({piece.end - piece.begin}, on_host.scalar_type());
   copy_without_padding(piece, on_host.element_size(),
                        {static_cast<const std::byte*>(on_host.const_data_ptr()), on_host.nbytes()},

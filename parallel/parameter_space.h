@@ -101,8 +101,8 @@ class ParameterSpace {
   // The pieces whose state this rank holds and so must be read on load. Weights are needed by all ranks:
   // after loading owned pieces call round_masters and gather_values.
   std::vector<Piece> owned_pieces() const;
-  // The memory of `array` from the piece's first to its last element, padding between rows included: 1-D, of
-  // state_type, on the device.
+  // The memory of `array` from the piece's first to its last element, padding between rows included: 1-D, on
+  // the device, of state_type; the weights of a space that does not train are of its values' type.
   at::Tensor cells(const Piece& piece, StateArray array) const;
   // Copies a piece's elements to or from a contiguous 1-D CPU tensor of state_type.
   at::Tensor read(const Piece& piece, StateArray array) const;

@@ -19,20 +19,16 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t most_ids = int64_t{1}
-                             << 24;  // far beyond any vocabulary; a bound for what a hostile file may ask for
+// Far beyond any vocabulary; a bound for what a hostile file may ask for.
+constexpr int64_t most_ids = int64_t{1} << 24;
 
-// The byte for which each character of a token stands (GPT-2's bytes_to_unicode): printable Latin-1 for
-// itself, the others in order from U+0100 on. -1: a character that stands for none.
+// The byte for which a character of a token stands; -1: none.
 int byte_of(char32_t c) {
   static const auto bytes = [] {
     std::array<int, 0x200> table;
     table.fill(-1);
-    char32_t next = 0x100;
-    for (int byte = 0; byte < 256; ++byte) {
-      const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-      table[printable ? static_cast<char32_t>(byte) : next++] = byte;
-    }
+    const auto characters = byte_characters();
+    for (size_t byte = 0; byte < characters.size(); ++byte) table[characters[byte]] = static_cast<int>(byte);
     return table;
   }();
   return c < bytes.size() ? bytes[c] : -1;
@@ -266,6 +262,16 @@ TokenizerFile read(const json& content, const std::string& name) {
 }
 
 }  // namespace
+
+std::array<char32_t, 256> byte_characters() {
+  std::array<char32_t, 256> characters;
+  char32_t next = 0x100;
+  for (char32_t byte = 0; byte < characters.size(); ++byte) {
+    const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    characters[byte] = printable ? byte : next++;
+  }
+  return characters;
+}
 
 TokenizerFile read_tokenizer_file(const std::filesystem::path& path) {
   json content;

@@ -15,6 +15,10 @@
 
 namespace sisa::data::bpe {
 
+// The characters by which a byte-level vocabulary writes the bytes (GPT-2's bytes_to_unicode): printable
+// Latin-1 for itself, the others in order from U+0100 on.
+std::array<char32_t, 256> byte_characters();
+
 struct TokenizerFile {
   std::vector<std::string> tokens;  // the text of each id, in bytes; "" where the vocabulary has a hole
   std::array<uint32_t, 256> byte_ids = {};

@@ -1,12 +1,11 @@
 #include "data/document_reader.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -16,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "data/input_blocks.h"
 #include "tests/data/data_folder.h"
+#include "tests/data/packing.h"
 
 namespace sisa::data {
 namespace {
@@ -26,12 +27,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-std::string zstd(const std::string& text, int level = 3) {
-  std::string packed(ZSTD_compressBound(text.size()), '\0');
-  packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), level));
-  return packed;
-}
 
 // Standard input is the descriptor `file`, which it closes, for its lifetime.
 class StandardInput {
@@ -51,18 +46,24 @@ class StandardInput {
 
 class DocumentReaderTest : public DataFolder {
  protected:
-  std::string gzip(const std::string& text) const {
-    const gzFile file = gzopen((folder / "packing").c_str(), "wb");
-    gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
-    gzclose(file);
-    return common::read_file(folder / "packing");
-  }
-  std::vector<std::string> read(const fs::path& path, OnError on_error = OnError::stop) {
+  // All documents, in order, read in blocks. What cannot be read goes to `bad`.
+  std::vector<std::string> read(const std::vector<fs::path>& paths, int64_t block_bytes = 1 << 20) {
     std::vector<std::string> documents;
-    skipped = {};
-    read_documents(path, on_error, skipped, [&](std::string_view text) { documents.emplace_back(text); });
+    bad.clear();
+    const auto inputs = look_at(paths);
+    const auto units = list_units(inputs, block_bytes);
+    BlockSource source(inputs, units, block_bytes, 0, 1, [](size_t) { return false; });
+    const BlockVisitor visitor = {
+        .document = [&](size_t, std::string_view text) { documents.emplace_back(text); },
+        .bad =
+            [&](size_t input, int64_t line, const std::string& reason, std::string_view advice) {
+              bad.push_back(
+                  fmt::format("{}:{} {} {}", inputs[input].path.filename().string(), line, reason, advice));
+            }};
+    for (Block block; source.next(block);) read_block(inputs, units[block.unit], block, visitor);
     return documents;
   }
+  std::vector<std::string> read(const fs::path& path) { return read(std::vector{path}); }
   std::vector<std::string> read_standard_input(std::string_view content) {
     const StandardInput redirected(::open(write("standard-input", content).c_str(), O_RDONLY));
     return read("-");
@@ -86,7 +87,7 @@ class DocumentReaderTest : public DataFolder {
     return refusal([&] { read(path); });
   }
 
-  Skipped skipped;
+  std::vector<std::string> bad;
 };
 
 const std::string two_lines = R"({"text": "one\nline"})"
@@ -134,7 +135,7 @@ TEST_F(DocumentReaderTest, TheLastLineNeedsNoEnd) {
 
 TEST_F(DocumentReaderTest, EmptyDocumentsArePassedOver) {
   EXPECT_THAT(read(write("a.jsonl", "{\"text\": \"\"}\n{\"text\": \"x\"}\n")), ElementsAre("x"));
-  EXPECT_EQ(skipped.documents, 0);
+  EXPECT_THAT(bad, IsEmpty());
 }
 
 // Sizes around the blocks of 1 MiB that are read at once, and packed so well that all of the output waits in
@@ -184,10 +185,12 @@ TEST_F(DocumentReaderTest, RefusesWhatIsNoFile) {
     ASSERT_EQ(::mknod((folder / name).c_str(), S_IFSOCK | 0600, 0), 0);
     EXPECT_THAT(refuses(folder / name), AllOf(HasSubstr("Cannot read"), HasSubstr(name)));
   }
+  EXPECT_THAT(refuses(write("a.parquet", "PAR1")), HasSubstr("scripts/parquet_to_jsonl.py"));
+  EXPECT_THAT(refusal([&] { read(std::vector<fs::path>{"-", "-"}); }), HasSubstr("named twice"));
   EXPECT_THAT(refuses("/proc/self/mem"), AllOf(HasSubstr("cannot read"), HasSubstr("/proc/self/mem")));
 }
 
-TEST_F(DocumentReaderTest, ABadLineStopsOrIsSkippedAndCounted) {
+TEST_F(DocumentReaderTest, BadLinesAreNamed) {
   const std::string good = "{\"text\": \"good\"}\n";
   for (const auto& [line, reason] :
        {std::pair<std::string, std::string>{"{\"text\": \"cut", "is no valid JSON in UTF-8"},
@@ -196,23 +199,19 @@ TEST_F(DocumentReaderTest, ABadLineStopsOrIsSkippedAndCounted) {
         {"[1, 2]", "is no JSON object"},
         {"{\"txt\": \"x\"}", "has no field 'text'"},
         {"{\"text\": 3}", "has a field 'text' that is no string"}}) {
-    const fs::path path = write("a.jsonl", good + line + "\n" + good + line + "\n" + good);
-    EXPECT_THAT(refuses(path), AllOf(HasSubstr("a.jsonl, line 2 " + reason), HasSubstr("--on-error skip")))
-        << line;
-    EXPECT_THAT(read(path, OnError::skip), ElementsAre("good", "good", "good")) << line;
-    EXPECT_EQ(skipped.documents, 2);
-    EXPECT_THAT(skipped.first, AllOf(HasSubstr("a.jsonl, line 2 " + reason)));
+    EXPECT_THAT(read(write("a.jsonl", good + line + "\n" + good + line + "\n" + good)),
+                ElementsAre("good", "good", "good"));
+    EXPECT_THAT(bad, ElementsAre(AllOf(HasSubstr("a.jsonl:2 " + reason), HasSubstr("--on-error skip")),
+                                 HasSubstr("a.jsonl:4 " + reason)));
   }
-  EXPECT_THAT(refusal([&] { read_standard_input("{]"); }), HasSubstr("Standard input, line 1"));
+  read_standard_input("{]");
+  EXPECT_THAT(bad, ElementsAre(HasSubstr("-:1 is no valid JSON")));
 }
 
-TEST_F(DocumentReaderTest, TextThatIsNoUtf8StopsOrIsSkippedAndCounted) {
-  const fs::path path = write("latin1.txt", "one\ntwo\ncaf\xE9 au lait");
-  EXPECT_THAT(refuses(path),
-              AllOf(HasSubstr("latin1.txt, line 3"), HasSubstr("0xe9 at offset 11"), HasSubstr("iconv")));
-  EXPECT_THAT(read(path, OnError::skip), IsEmpty());
-  EXPECT_EQ(skipped.documents, 1);
-  EXPECT_THAT(skipped.first, HasSubstr("latin1.txt, line 3"));
+TEST_F(DocumentReaderTest, TextThatIsNoUtf8IsNamed) {
+  EXPECT_THAT(read(write("latin1.txt", "one\ntwo\ncaf\xE9 au lait")), IsEmpty());
+  EXPECT_THAT(
+      bad, ElementsAre(AllOf(HasSubstr("latin1.txt:3"), HasSubstr("0xe9 at offset 11"), HasSubstr("iconv"))));
 }
 
 }  // namespace

@@ -161,12 +161,13 @@ TEST_F(Commands, EncodeAndDecodeNameTheLine) {
     return said;
   };
   EXPECT_THAT(encode("{\"text\": \"a\"}\n{\"txt\": 1}\n"),
-              HasSubstr("line 2: expected an object whose field `text` is a string"));
-  EXPECT_THAT(encode("not json\n"), HasSubstr("line 1: "));
+              HasSubstr("line 2: has no field 'text'; expected an object whose field `text` is a string"));
+  EXPECT_THAT(encode("not json\n"), HasSubstr("line 1: is no valid JSON"));
   EXPECT_THAT(decode("[1, -2]\n"), HasSubstr("line 1: -2 is no token id"));
   EXPECT_THAT(decode("[1]\n{}\n"), HasSubstr("line 2: expected an array of token ids"));
   EXPECT_THAT(decode("[300]\n"), HasSubstr("line 1: "));
-  EXPECT_THAT(decode("[255]\n"), HasSubstr("line 1: "));  // no UTF-8
+  EXPECT_THAT(decode("[255]\n"), HasSubstr("line 1: its ids stand for bytes that are no UTF-8"));
+  EXPECT_THAT(decode("[1\n"), HasSubstr("line 1: expected an array of token ids"));
 }
 
 TEST_F(Commands, PrepareAndInspect) {

@@ -104,6 +104,35 @@ TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
   }
 }
 
+// The batch with targets only where `keep` is true, and the one with the others, add up to the whole.
+TEST_P(EverySystem, NegativeTargetsArePredictedNowhere) {
+  at::manual_seed(5);
+  const at::Tensor x = tokens(3, 17), y = tokens(3, 17), keep = at::randint(3, {3, 17}, at::kLong).eq(0);
+  const at::Tensor some = y.masked_fill(keep.logical_not(), -1), others = y.masked_fill(keep, -100);
+  ASSERT_GT(keep.sum().item<int64_t>(), 5);
+  BoundModel whole(small_config(GetParam()), Precision::fp64),
+      parts(small_config(GetParam()), Precision::fp64), first(small_config(GetParam()), Precision::fp64);
+  for (BoundModel* bound : {&whole, &parts, &first}) stir(*bound);
+  whole.model.loss_sum(x, y).backward();
+  const at::Tensor loss = parts.model.loss_sum(x, some);
+  first.model.loss_sum(x, some).backward();
+  loss.backward();
+  parts.model.loss_sum(x, others).backward();
+  for (const std::string& name : whole.names()) {
+    EXPECT_LT(relative_error(parts.gradient(name), whole.gradient(name)), 1e-11) << name;
+    EXPECT_GT(relative_error(first.gradient(name), whole.gradient(name)), 1e-3) << name;
+  }
+
+  at::Tensor correct;
+  const at::Tensor all = whole.model.token_losses(x, y), losses = whole.model.token_losses(x, some, &correct);
+  EXPECT_LT(relative_error(losses, all * keep), 1e-13);
+  EXPECT_LT(relative_error(loss, losses.sum()), 1e-13);
+  const at::Tensor likeliest = whole.model.logits(x).argmax(-1);
+  EXPECT_TRUE(at::equal(correct, likeliest.eq(some)));
+  whole.model.token_losses(x, likeliest, &correct);
+  EXPECT_TRUE(correct.all().item<bool>());
+}
+
 TEST(Sisa, WithoutLambdaIsTheTransformer) {
   for (const double raw : {-40.0, -200.0}) {  // at -200 softplus is exactly 0 in fp32
     BoundModel sisa(small_config("sisa"), Precision::fp32),

@@ -113,5 +113,5 @@ def wait_for_step(metrics, step):
     raise TimeoutError(f"step {step} never came")
 
 
-__all__ = ["ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
-           "subprocess", "unittest", "RECIPE", "TIMEOUT"]
+__all__ = ["BINARY", "ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
+           "subprocess", "tempfile", "unittest", "RECIPE", "TIMEOUT"]

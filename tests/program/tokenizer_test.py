@@ -108,11 +108,6 @@ class AgainstThePackage(Comparison):
             with self.subTest(name):
                 self.compare(tokenizer, fuzz(3000, number))
 
-    def test_every_code_point(self):
-        split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
-                                         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-        self.compare(trained(normalizer=normalizers.NFC(), cuts=split), code_points())
-
     def test_long_words(self):
         draw = random.Random(3)
         self.compare(trained(normalizer=normalizers.NFC()),
@@ -131,6 +126,14 @@ class AgainstThePackage(Comparison):
         golden = [json.loads(line) for line in (HERE.parent / "data" / "golden_neox.jsonl").read_text().splitlines()]
         self.assertEqual(self.ours(NEOX, [{"text": g["text"]} for g in golden]), [g["ids"] for g in golden])
         self.compare(Tokenizer.from_file(NEOX), fuzz(10_000, 5), NEOX)
+
+
+@unittest.skipUnless(Tokenizer, "needs the Python package tokenizers (tests/requirements.txt)")
+class EveryCodePoint(Comparison):
+    def test_every_code_point(self):
+        split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
+                                         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        self.compare(trained(normalizer=normalizers.NFC(), cuts=split), code_points())
 
 
 @unittest.skipUnless(Tokenizer and NEOX and os.environ.get("SISA_TEXT"), "SISA_TOKENIZER and SISA_TEXT name no tokenizer and text")

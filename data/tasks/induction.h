@@ -1,0 +1,17 @@
+// Induction heads (Olsson et al., "In-context learning and induction heads", 2022), in the form of Fu et al.,
+// "Hungry hungry hippos" (H3, 2022), table 1, which Mamba's paper uses too.
+//
+//   . . . 0 x . . . . . 0      inputs
+//   - - - - - - - - - - x      targets
+//
+// Random tokens, with a special one, 0, at a random place and at the end: there, what followed it the first
+// time is to be predicted.
+#pragma once
+
+#include "data/tasks/registry.h"
+
+namespace sisa::data {
+
+TaskKind induction_task();
+
+}  // namespace sisa::data
