@@ -29,6 +29,7 @@ struct RunSection {
   int64_t threads = 0;           // per rank; 0: cores of the host / ranks on it
   common::Precision precision = common::Precision::fp32;  // not given: bf16 on cuda
   Determinism determinism = Determinism::strict;          // not given: fast on cuda
+  bool fused = true;                                      // our own kernels, for bf16 on cuda
   std::filesystem::path init_from;                        // safetensors file or RUN[@STEP]; "": none
 };
 

@@ -100,6 +100,8 @@ void add_run(std::vector<RecipeKey>& rows) {
                     [](Recipe& r) {
                       r.run.determinism = r.run.device == "cuda" ? Determinism::fast : Determinism::strict;
                     })
+      .add("fused", &RunSection::fused, flag(),
+           "on cuda in bf16, our own kernels; false: LibTorch's operations, which are slower, for comparison")
       .add("init_from", &RunSection::init_from, path(),
            "start from these weights: a safetensors file or RUN[@STEP]; optimizer, step and data begin anew. "
            "A run that resumes goes by its own checkpoint instead");

@@ -1,4 +1,5 @@
 #include "launcher/trainer.h"
+#include "model/fused.h"
 
 #include <fmt/format.h>
 
@@ -86,6 +87,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       saver_(store_),
       schedule_(recipe.schedule()),
       peak_flops_(peak_flops(device_name(device), recipe.run.precision)) {
+  model::fused::set_enabled(recipe_.run.fused);
   learner_.space().initialise(recipe_.run.seed);
   restore();
   start_ = progress_;

@@ -25,11 +25,6 @@ at::Tensor widen(const at::Tensor& x, int64_t width) {
 int64_t round_up_to_8(int64_t n) {
   return (n + 7) / 8 * 8;
 }
-// Of query and key on a GPU: multiples of 8, and beyond 128, where cuDNN has few kernels, 192.
-int64_t width_on_gpu(int64_t n) {
-  return n > 128 && n <= 192 ? 192 : round_up_to_8(n);
-}
-
 // query (B, T, H, d_qk), key (B, S, H, d_qk), value (B, S, H, d_v); causal needs S = T.
 Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double scale,
                 bool causal, bool want_logsumexp) {
@@ -42,14 +37,15 @@ Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor
     std::tie(result.output, result.logsumexp) =
         at::_scaled_dot_product_flash_attention_for_cpu(q, k, widen(v, d_qk), 0.0, causal, {}, scale);
   } else {
-    const int64_t w_qk = width_on_gpu(d_qk), w_v = round_up_to_8(d_v);
+    const int64_t w_qk = attention_width(d_qk), w_v = round_up_to_8(d_v);
     const at::Tensor qw = widen(q, w_qk), kw = widen(k, w_qk), vw = widen(v, w_v);
     const bool logsumexp = want_logsumexp || qw.requires_grad() || kw.requires_grad() || vw.requires_grad();
     if (query.scalar_type() == at::kDouble)
       throw Error(
           "Attention in Double runs on the CPU only. Choose run.precision bf16 or fp32, or run.device cpu.");
     // cuDNN, the fastest, makes a plan for each shape: not for keys that grow by a token at a time.
-    if (query.scalar_type() == at::kBFloat16 && causal) {
+    // Nor for a single token, which it refuses.
+    if (query.scalar_type() == at::kBFloat16 && causal && T > 1) {
       auto all = at::_scaled_dot_product_cudnn_attention(qw, kw, vw, {}, logsumexp, 0.0, causal,
                                                          /*return_debug_mask=*/false, scale);
       result = {std::get<0>(all), std::get<1>(all)};
@@ -58,7 +54,8 @@ Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor
       result = {std::get<0>(all), std::get<1>(all)};
     }
   }
-  result.output = result.output.narrow(-1, 0, d_v);
+  // Taking all of it would still cost the backward pass a copy.
+  if (result.output.size(-1) > d_v) result.output = result.output.narrow(-1, 0, d_v);
   if (want_logsumexp) {  // some implementations return (B, H, T, 1), some round T up
     if (result.logsumexp.dim() == 4) result.logsumexp = result.logsumexp.squeeze(-1);
     result.logsumexp = result.logsumexp.narrow(2, 0, T);
@@ -67,6 +64,11 @@ Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor
 }
 
 }  // namespace
+
+// Multiples of 8, and beyond 128, where cuDNN has few kernels, 192.
+int64_t attention_width(int64_t channels) {
+  return channels > 128 && channels <= 192 ? 192 : round_up_to_8(channels);
+}
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double scale) {
   return attend(query, key, value, scale, /*causal=*/true, /*want_logsumexp=*/false).output.transpose(1, 2);

@@ -9,6 +9,9 @@
 
 namespace sisa::model {
 
+// Channels to which query and key of `channels` are best filled up with zeros on a GPU.
+int64_t attention_width(int64_t channels);
+
 // Causal softmax(scale query key^T) value. query, key (B, T, H, d_qk), value (B, T, H, d_v) with d_v <= d_qk:
 // (B, T, H, d_v). Throws Error for fp64 on a GPU, which no such implementation has.
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double scale);

@@ -7,12 +7,15 @@
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/rsqrt.h>
+#include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
+
+#include "model/fused.h"
 
 namespace sisa::model {
 namespace {
@@ -31,17 +34,6 @@ Parameter& parameter_of(AutogradContext* context) {
 
 at::Tensor as_rows(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
-}
-
-// gradient += a^T b, both (n, ·), summed in the gradient's type.
-void add_outer_product(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
-  const at::ScalarType type = gradient.scalar_type();
-  if (a.is_cuda() && b.scalar_type() == at::kBFloat16 && type == at::kFloat) {
-    at::Tensor out = gradient;
-    at::addmm_out(out, gradient, a.to(at::kBFloat16).t(), b, type);
-  } else {
-    at::Tensor(gradient).addmm_(a.to(type).t(), b.to(type));
-  }
 }
 
 struct Linear : torch::autograd::Function<Linear> {
@@ -156,6 +148,16 @@ struct CrossEntropySum : torch::autograd::Function<CrossEntropySum> {
 
 }  // namespace
 
+void add_outer_product(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
+  const at::ScalarType type = gradient.scalar_type();
+  if (a.is_cuda() && b.scalar_type() == at::kBFloat16 && type == at::kFloat) {
+    at::Tensor out = gradient;
+    at::addmm_out(out, gradient, a.to(at::kBFloat16).t(), b, type);
+  } else {
+    at::Tensor(gradient).addmm_(a.to(type).t(), b.to(type));
+  }
+}
+
 at::Tensor matmul_to(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_type) {
   if (a.scalar_type() == out_type) return a.mm(b);
   if (a.is_cuda() && out_type == at::kFloat) return at::mm(a, b, out_type);
@@ -184,6 +186,19 @@ at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double epsilon, at::
   return (wide * scale * use(weight, statistics)).to(x.scalar_type());
 }
 
+Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, Parameter& weight, double epsilon,
+                    at::ScalarType statistics) {
+  if (fused::norm_usable(x, weight)) return fused::add_rms_norm(x, delta, weight, epsilon);
+  const at::Tensor sum = delta.defined() ? x + delta : x;
+  return {sum, rms_norm(sum, weight, epsilon, statistics)};
+}
+
+at::Tensor swiglu(const at::Tensor& gate_up) {
+  if (fused::usable(gate_up) && gate_up.size(-1) % 16 == 0) return fused::swiglu(gate_up);
+  const int64_t n = gate_up.size(-1) / 2;
+  return at::silu(gate_up.narrow(-1, 0, n)) * gate_up.narrow(-1, n, n);
+}
+
 at::Tensor rotate_pairs(const at::Tensor& z, const at::Tensor& cosine, const at::Tensor& sine) {
   const at::Tensor pairs = z.unflatten(-1, {-1, 2});
   const at::Tensor a = pairs.select(-1, 0), b = pairs.select(-1, 1);
@@ -192,6 +207,8 @@ at::Tensor rotate_pairs(const at::Tensor& z, const at::Tensor& cosine, const at:
 
 at::Tensor cross_entropy_sum(const at::Tensor& hidden, Parameter& matrix, int64_t vocab_size,
                              const at::Tensor& targets, at::ScalarType statistics) {
+  if (fused::cross_entropy_usable(hidden, matrix))
+    return fused::cross_entropy_sum(hidden, matrix, vocab_size, targets);
   return CrossEntropySum::apply(hidden, matrix.value, handle(matrix), vocab_size, targets,
                                 static_cast<int64_t>(statistics));
 }

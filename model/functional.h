@@ -30,6 +30,16 @@ at::Tensor use(common::Parameter& parameter, at::ScalarType type);
 at::Tensor rms_norm(const at::Tensor& x, common::Parameter& weight, double epsilon,
                     at::ScalarType statistics);
 
+// sum = x + delta, rounded, and rms_norm(sum). delta may be undefined: 0.
+struct Normed {
+  at::Tensor sum, normed;
+};
+Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, common::Parameter& weight, double epsilon,
+                    at::ScalarType statistics);
+
+// silu(gate) up of gate_up (…, 2 n), the gate first: (…, n).
+at::Tensor swiglu(const at::Tensor& gate_up);
+
 // Turns each interleaved pair (z[2p], z[2p+1]) of the last dimension by an angle given as cosine and sine (…,
 // n / 2) that broadcast against z (…, n): (a cos - b sin, a sin + b cos).
 at::Tensor rotate_pairs(const at::Tensor& z, const at::Tensor& cosine, const at::Tensor& sine);
@@ -48,5 +58,8 @@ at::Tensor cross_entropies(const at::Tensor& hidden, const common::Parameter& ma
 // a (m, k) times b (k, n) with the result in `out_type`: that of a and b, or wider (then nothing is rounded
 // to theirs on the way).
 at::Tensor matmul_to(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_type);
+
+// gradient (m, k) += a^T b, a (n, m), b (n, k), summed in the gradient's type.
+void add_outer_product(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace sisa::model

@@ -40,12 +40,17 @@ std::vector<common::Parameter*> LanguageModel::parameters() {
 }
 
 at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
-  at::Tensor x = embedding(tokens, embedding_);
+  Stream stream{embedding(tokens, embedding_), {}};
   for (const auto& layer : layers_) {
-    x = pass == Pass::training ? layer->forward(x) : layer->evaluate(x);
-    if (hidden) hidden->push_back(x);
+    if (pass == Pass::training)
+      stream = layer->forward(stream);
+    else
+      stream.x = layer->evaluate(stream.x);
+    if (hidden) hidden->push_back(stream.value());
   }
-  return rms_norm(x, final_norm_, block_norm_epsilon, common::statistics_type(precision_)).flatten(0, 1);
+  return add_rms_norm(stream.x, stream.delta, final_norm_, block_norm_epsilon,
+                      common::statistics_type(precision_))
+      .normed.flatten(0, 1);
 }
 
 at::Tensor LanguageModel::to_logits(const at::Tensor& hidden) const {

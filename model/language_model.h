@@ -52,9 +52,10 @@ class LanguageModel {
   std::vector<common::Parameter*> parameters();  // in the order embedding, layers, final norm
 
   // Sum over all predicted tokens of the cross entropy, a scalar of statistics_type with its graph;
-  // `backward()` on it adds to the parameters' gradients. tokens, targets: (B, T) int64, ids in [0,
-  // vocab_size). Targets may lie on the CPU, wherever the model is; then they may be negative, where nothing
-  // is predicted. The whole logits are never held at once.
+  // `backward()`, called on just that, adds to the parameters' gradients (where fused.h serves, the head's
+  // are added by this call already). tokens, targets: (B, T) int64, ids in [0, vocab_size). Targets may lie
+  // on the CPU, wherever the model is; then they may be negative, where nothing is predicted. The whole
+  // logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
   // (token, head) pairs whose decay loss_sum could not represent, since the last call: an int64 scalar on the
   // model's device; undefined for a system without such a limit.

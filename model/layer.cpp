@@ -1,7 +1,6 @@
 #include "model/layer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/silu.h>
 
 #include "model/functional.h"
 #include "model/mixers/registry.h"
@@ -38,31 +37,33 @@ std::vector<common::Parameter*> Layer::parameters() {
   return all;
 }
 
-at::Tensor Layer::mixer_input(const at::Tensor& x) {
-  return rms_norm(x, mixer_norm_, block_norm_epsilon, statistics_);
+Normed Layer::mixer_input(const Stream& stream) {
+  return add_rms_norm(stream.x, stream.delta, mixer_norm_, block_norm_epsilon, statistics_);
 }
 
-at::Tensor Layer::with_swiglu(const at::Tensor& y) {
-  if (d_ff_ == 0) return y;
-  const at::Tensor gate_up = linear(rms_norm(y, swiglu_norm_, block_norm_epsilon, statistics_), gate_up_);
-  return y + linear(at::silu(gate_up.narrow(-1, 0, d_ff_)) * gate_up.narrow(-1, d_ff_, d_ff_), down_);
+Stream Layer::with_swiglu(const Stream& stream) {
+  if (d_ff_ == 0) return stream;
+  const auto [x, normed] =
+      add_rms_norm(stream.x, stream.delta, swiglu_norm_, block_norm_epsilon, statistics_);
+  return {x, linear(swiglu(linear(normed, gate_up_)), down_)};
 }
 
-at::Tensor Layer::forward(const at::Tensor& x) {
-  return with_swiglu(x + mixer_->forward(mixer_input(x)));
+Stream Layer::forward(const Stream& stream) {
+  const auto [x, normed] = mixer_input(stream);
+  return with_swiglu({x, mixer_->forward(normed)});
 }
 
 at::Tensor Layer::extend(const at::Tensor& x, MixerCache& cache) {
-  return with_swiglu(x + mixer_->extend(mixer_input(x), cache));
+  return with_swiglu({x, mixer_->extend(mixer_input({x, {}}).normed, cache)}).value();
 }
 
 at::Tensor Layer::evaluate(const at::Tensor& x) {
   const std::unique_ptr<MixerCache> cache = mixer_->make_cache();
-  return cache ? extend(x, *cache) : forward(x);
+  return cache ? extend(x, *cache) : forward({x, {}}).value();
 }
 
 std::vector<Reading> Layer::read(const at::Tensor& x) {
-  return mixer_->read(mixer_input(x));
+  return mixer_->read(mixer_input({x, {}}).normed);
 }
 
 }  // namespace sisa::model

@@ -1,15 +1,24 @@
 // One layer of the residual network.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <vector>
 
 #include "common/parameter.h"
+#include "model/functional.h"
 #include "model/mixers/mixer.h"
 
 namespace sisa::model {
+
+// The residual stream, (B, T, d_model), is x + delta; undefined: x. Adding is left to the next norm, which
+// reads it anyway.
+struct Stream {
+  at::Tensor x, delta;
+  at::Tensor value() const { return delta.defined() ? x + delta : x; }
+};
 
 // x <- x + mixer(norm(x)); then, if d_ff > 0, x <- x + W_down(silu(W_gate n) * W_up n) with n = norm(x). Norm
 // epsilon 1e-6.
@@ -17,8 +26,9 @@ class Layer {
  public:
   explicit Layer(const LayerContext& context);
   std::vector<common::Parameter*> parameters();
-  at::Tensor forward(const at::Tensor& x);  // for training; (B, T, d_model) -> the same
-  // For evaluation, without a graph: the tokens continue the sequences in `cache` (see Mixer::extend).
+  Stream forward(const Stream& stream);  // for training
+  // For evaluation, without a graph; (B, T, d_model) -> the same: the tokens continue the sequences in
+  // `cache` (see Mixer::extend).
   at::Tensor extend(const at::Tensor& x, MixerCache& cache);
   // … of whole sequences.
   at::Tensor evaluate(const at::Tensor& x);
@@ -28,8 +38,8 @@ class Layer {
   std::vector<Reading> read(const at::Tensor& x);
 
  private:
-  at::Tensor mixer_input(const at::Tensor& x);
-  at::Tensor with_swiglu(const at::Tensor& y);
+  Normed mixer_input(const Stream& stream);
+  Stream with_swiglu(const Stream& stream);
 
   at::ScalarType statistics_;
   int64_t d_ff_;  // physical; 0: no SwiGLU

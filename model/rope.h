@@ -18,6 +18,14 @@ class Rope {
   // x (B, T, H, d_head), computed and returned in `statistics`. first_positions: of each sequence's first
   // token; empty: all 0.
   at::Tensor operator()(const at::Tensor& x, const std::vector<int64_t>& first_positions = {});
+  // Cosines and sines of the first T positions: (T, 1, d_head / 2), contiguous, in `statistics`.
+  struct Tables {
+    at::Tensor cosine, sine;
+  };
+  Tables tables(int64_t T, const at::Device& device) {
+    grow(T, device);
+    return {cosine_.narrow(0, 0, T), sine_.narrow(0, 0, T)};
+  }
 
  private:
   void grow(int64_t length, const at::Device& device);

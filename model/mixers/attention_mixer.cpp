@@ -52,9 +52,29 @@ double AttentionMixer::scale() const {
   return 1 / std::sqrt(static_cast<double>(context_.config.d_head()));
 }
 
+fused::Projection AttentionMixer::fused_rows() {
+  const ModelConfig& c = context_.config;
+  const fused::StateChannels* state = state_channels();
+  const int64_t end = 3 * c.d_model + (state ? 2 * c.num_heads * c.d_state : 0);
+  return {end, state && (state->num_angles > 0 || state->alpha_bias) ? projections_.rows : end};
+}
+
+AttentionMixer::Heads AttentionMixer::fused_heads(const at::Tensor& x) {
+  const auto [cosine, sine] = rope_.tables(x.size(1), x.device());
+  const fused::Heads heads =
+      fused::heads(x, projections_, context_.config, fused_rows(), cosine, sine, state_channels());
+  count_limited(heads.num_limited);
+  return {heads.query, heads.key, heads.value};
+}
+
 at::Tensor AttentionMixer::forward(const at::Tensor& x) {
-  Heads heads = project(x);
-  finish(heads, augment(x));
+  Heads heads;
+  if (fused::heads_usable(x, projections_, context_.config, fused_rows())) {
+    heads = fused_heads(x);
+  } else {
+    heads = project(x);
+    finish(heads, augment(x));
+  }
   const at::Tensor mixed = attention(heads.query, heads.key, heads.value, scale());
   return linear(mixed.flatten(2).to(x.scalar_type()), output_);
 }

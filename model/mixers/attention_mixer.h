@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/augmentation.h"
+#include "model/fused.h"
 #include "model/mixers/attention_cache.h"
 #include "model/mixers/mixer.h"
 #include "model/rope.h"
@@ -24,6 +25,9 @@ class AttentionMixer : public Mixer {
  protected:
   // Further channels of query and key; their type is the one that attention then computes in.
   virtual Augmentation augment(const at::Tensor& /*x*/) { return {}; }
+  // The same where one kernel makes query and key whole (model/fused.h): what it needs; null: no channels.
+  virtual const fused::StateChannels* state_channels() { return nullptr; }
+  virtual void count_limited(const at::Tensor& /*num_limited*/) {}
   // The same for tokens that continue the sequences in `cache`, cut into segments (see augmentation.h).
   struct Continuation {
     Augmentation channels;
@@ -54,6 +58,8 @@ class AttentionMixer : public Mixer {
   common::Parameter projections_;  // (rows, d_model)
 
  private:
+  fused::Projection fused_rows();
+  Heads fused_heads(const at::Tensor& x);
   // Widens query and key and rounds all three to the type of attention.
   void finish(Heads& heads, const Augmentation& more) const;
   double scale() const;

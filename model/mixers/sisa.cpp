@@ -102,13 +102,26 @@ class Sisa final : public AttentionMixer {
     at::Tensor phase;
     if (decays()) {
       exponents = decay_exponents(state.log_alpha, c, c.num_segments());
-      if (at::GradMode::is_enabled()) {  // training; not an evaluation that needs the training form
-        const at::Tensor sum = exponents.num_limited.sum();
-        num_limited_ = num_limited_.defined() ? num_limited_ + sum : sum;
-      }
+      count_limited(exponents.num_limited.sum());
     }
     if (rotates()) phase = state.theta.cumsum(1);
     return rounded(model::augment(state.C, state.B, exponents, phase, state.lambda, c.d_head()));
+  }
+
+  const fused::StateChannels* state_channels() override {
+    const ModelConfig& c = context_.config;
+    state_channels_ = {.alpha_bias = decays() ? &alpha_bias_ : nullptr,
+                       .lambda_raw = lambda_raw_.rows > 0 ? &lambda_raw_ : nullptr,
+                       .fixed_lambda_raw = initial_lambda_raw,
+                       .smallest_lambda = smallest_lambda,
+                       .num_angles = rotates() ? c.num_heads * c.d_state / 2 : 0};
+    return &state_channels_;
+  }
+
+  void count_limited(const at::Tensor& num_limited) override {
+    // In training; not in an evaluation that needs the training form.
+    if (!num_limited.defined() || !at::GradMode::is_enabled()) return;
+    num_limited_ = num_limited_.defined() ? num_limited_ + num_limited : num_limited;
   }
 
   Continuation continue_augmentation(const at::Tensor& x, AttentionCache& cache) override {
@@ -190,6 +203,7 @@ class Sisa final : public AttentionMixer {
     return at::softplus(raw).clamp_min(smallest_lambda);
   }
 
+  fused::StateChannels state_channels_;
   at::Tensor num_limited_;                     // see take_num_limited
   int64_t state_row_ = 0, gates_row_ = 0;      // first rows of [W_B W_C] and of [theta_proj alpha_proj]
   common::Parameter alpha_bias_, lambda_raw_;  // (H); without rows where the config has none

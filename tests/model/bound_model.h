@@ -62,7 +62,7 @@ inline void stir(BoundModel& bound, double scale = 0.15) {
   at::manual_seed(3);
   for (const std::string& name : bound.names()) {
     const at::Tensor value = bound.value(name);
-    value.add_(at::randn(value.sizes(), at::kDouble).mul(scale).to(value.scalar_type()));
+    value.add_(at::randn(value.sizes(), at::kDouble).mul(scale).to(value.options()));
   }
 }
 

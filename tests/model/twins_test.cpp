@@ -357,7 +357,7 @@ TEST(Twins, SwiGlu) {
                              .set_requires_grad(true);
             }
           }
-          return {{"output", layer->forward(a["x"])}};
+          return {{"output", layer->forward({a["x"], {}}).value()}};
         },
         [&](Arguments& a) -> Outputs {
           const at::Tensor& x = a["x"];

@@ -1,0 +1,114 @@
+// Where the GPU's time goes in a training step, by kernel.
+//
+// step_profile RECIPE [KEY=VALUE …]
+// Trains on random tokens: two steps, then two that are recorded, of four micro-batches each. Prints tokens a
+// second and each kernel's share, calls and time.
+#include <ATen/ops/randint.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "launcher/device.h"
+#include "launcher/learner.h"
+#include "launcher/recipe.h"
+#include "model/fused.h"
+#include "parallel/world.h"
+
+namespace sisa {
+namespace {
+
+namespace profiler = torch::autograd::profiler;
+using torch::profiler::impl::ActivityType;
+
+struct Kernel {
+  double seconds = 0;
+  int64_t calls = 0;
+};
+
+std::map<std::string, Kernel> record(const std::function<void()>& work) {
+  const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
+  const std::set<ActivityType> activities = {ActivityType::CUDA};
+  profiler::prepareProfiler(config, activities);
+  profiler::enableProfiler(config, activities);
+  work();
+  c10::cuda::device_synchronize();
+  const auto result = profiler::disableProfiler();
+  std::map<std::string, Kernel> kernels;
+  for (const profiler::KinetoEvent& event : result->events()) {
+    if (event.deviceType() != c10::DeviceType::CUDA) continue;
+    Kernel& kernel = kernels[event.name()];
+    kernel.seconds += static_cast<double>(event.durationNs()) * 1e-9;
+    ++kernel.calls;
+  }
+  return kernels;
+}
+
+void print(const std::map<std::string, Kernel>& kernels, double seconds) {
+  std::vector<std::pair<std::string, Kernel>> sorted(kernels.begin(), kernels.end());
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  double busy = 0;
+  for (const auto& [name, kernel] : sorted) busy += kernel.seconds;
+  fmt::print("{:>7} {:>7} {:>9}  kernel; busy {:.1f}% of the time\n", "share %", "calls", "us a call",
+             100 * busy / seconds);
+  for (const auto& [name, kernel] : sorted)
+    if (kernel.seconds > 0.001 * seconds)
+      fmt::print("{:7.2f} {:7} {:9.1f}  {}\n", 100 * kernel.seconds / seconds, kernel.calls,
+                 1e6 * kernel.seconds / static_cast<double>(kernel.calls), name.substr(0, 110));
+}
+
+void run(const launcher::Recipe& recipe, const parallel::World& world) {
+  const at::Device device = launcher::open_device(recipe.run.device, recipe.run.threads, world);
+  model::fused::set_enabled(recipe.run.fused);
+  launcher::Learner learner(recipe.model,
+                            {.precision = recipe.run.precision,
+                             .device = device,
+                             .pad_to = 128,
+                             .micro_batch = recipe.train.micro_batch,
+                             .optimizer = recipe.optimizer},
+                            world);
+  learner.space().initialise(recipe.run.seed);
+  const int64_t samples = 4 * recipe.train.micro_batch * world.size(), T = recipe.data.sequence_length;
+  const auto read = [&](int64_t, int64_t count) {
+    const auto ids = [&] { return at::randint(recipe.model.vocab_size, {count, T}, at::kLong).pin_memory(); };
+    return data::Batch{ids(), ids()};
+  };
+  const auto steps = [&] {
+    for (int i = 0; i < 2; ++i) learner.step(read, samples, samples * T, 1e-3);
+  };
+  const auto timed = [&](const std::function<void()>& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  steps();
+  double seconds = timed(steps);
+  fmt::print("{:.0f} tok/s with micro-batches of {}\n", static_cast<double>(2 * samples * T) / seconds,
+             recipe.train.micro_batch);
+  std::map<std::string, Kernel> kernels;
+  seconds = timed([&] { kernels = record(steps); });
+  print(kernels, seconds);
+}
+
+}  // namespace
+}  // namespace sisa
+
+int main(int argc, char** argv) {
+  using namespace sisa;
+  try {
+    if (argc < 2) throw Error("Usage: step_profile RECIPE [KEY=VALUE …]");
+    const parallel::World world;
+    run(launcher::load_recipe(argv[1], std::vector<std::string>(argv + 2, argv + argc)), world);
+    return common::success;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return common::failure;
+  }
+}

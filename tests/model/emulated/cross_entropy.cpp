@@ -1,0 +1,1 @@
+#include "model/kernels/cross_entropy.cu"

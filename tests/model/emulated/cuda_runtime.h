@@ -1,0 +1,110 @@
+// Stands in for CUDA's header of that name, so that kernels run on the CPU, slowly, where a test can look at
+// what they compute. What this cannot show is a missing barrier that happens not to matter in its order of
+// execution, and speed.
+//
+// The threads of a block are fibers of one thread of the CPU, so that `thread_local` is shared memory. Each
+// runs up to its next barrier; blocks run one after the other. All threads of a block, or lanes of a warp,
+// that have not returned must come to each of its barriers.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ thread_local
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) {
+  return {x, y};
+}
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
+inline float4 make_float4(float x, float y, float z, float w) {
+  return {x, y, z, w};
+}
+
+using std::max;
+using std::min;
+inline float rsqrtf(float x) {
+  return 1 / std::sqrt(x);
+}
+inline float __expf(float x) {
+  return std::exp(x);
+}
+inline void __sincosf(float x, float* sine, float* cosine) {
+  *sine = std::sin(x);
+  *cosine = std::cos(x);
+}
+inline float __uint_as_float(unsigned x) {
+  return std::bit_cast<float>(x);
+}
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long x) {
+  const unsigned long long before = *to;
+  *to += x;
+  return before;
+}
+
+namespace sisa::emulated {
+
+// Runs `kernel` in every thread of every block.
+void run(dim3 grid, dim3 block, const std::function<void()>& kernel);
+void block_barrier();
+// The value that lane `source` of this warp passes to the same call.
+double exchange(double value, int source);
+inline int lane() {
+  return static_cast<int>((threadIdx.x + threadIdx.y * blockDim.x) % 32);
+}
+
+}  // namespace sisa::emulated
+
+inline void __syncthreads() {
+  sisa::emulated::block_barrier();
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T x, int mask) {
+  return static_cast<T>(sisa::emulated::exchange(x, sisa::emulated::lane() ^ mask));
+}
+template <typename T>
+T __shfl_up_sync(unsigned, T x, int distance) {
+  const int from = sisa::emulated::lane() - distance;
+  return static_cast<T>(sisa::emulated::exchange(x, from < 0 ? sisa::emulated::lane() : from));
+}
+
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess };
+inline const char* cudaGetErrorString(cudaError_t) {
+  return "";
+}
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments... arguments) {
+  sisa::emulated::run(config->gridDim, config->blockDim, [&] { kernel(arguments...); });
+  return cudaSuccess;
+}

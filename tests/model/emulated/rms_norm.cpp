@@ -1,0 +1,1 @@
+#include "model/kernels/rms_norm.cu"

@@ -1,0 +1,1 @@
+#include "model/kernels/scan.cu"
