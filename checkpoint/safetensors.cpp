@@ -1,8 +1,10 @@
 #include "checkpoint/safetensors.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,9 +15,11 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "checkpoint/contents.h"
+#include "checkpoint/folders.h"
 #include "common/error.h"
 #include "common/quantity.h"
 
@@ -27,7 +31,7 @@ using common::format_count;
 using nlohmann::json;
 using Tensor = SafetensorsFile::Tensor;
 
-static_assert(std::endian::native == std::endian::little, "tensors are read as they lie in the file");
+static_assert(std::endian::native == std::endian::little, "tensors lie in the file as in memory");
 
 constexpr uint64_t largest_header = 100'000'000;  // bytes; a limit of the format
 constexpr std::string_view metadata_name = "__metadata__";
@@ -157,15 +161,31 @@ void check_cover(const std::map<std::string, Tensor>& tensors, std::span<const s
     throw Error("has {} bytes of no tensor after {}", format_count(left), before);
 }
 
-std::map<std::string, Tensor> read_header(std::span<const std::byte> file) {
-  const std::string_view text = header_of(file);
-  const std::span<const std::byte> data = file.subspan(sizeof(uint64_t) + text.size());
-  const json header = parse_header(text);
-  std::map<std::string, Tensor> tensors;
-  for (const auto& [name, entry] : header.items())
-    if (name != metadata_name) tensors.emplace(name, to_tensor(name, entry, data));
-  check_cover(tensors, data);
-  return tensors;
+std::map<std::string, std::string> to_metadata(const json& entry) {
+  const auto is_text = [](const json& value) { return value.is_string(); };
+  if (!entry.is_object() || !std::all_of(entry.begin(), entry.end(), is_text))
+    throw Error("has the {} {}; texts by name were expected", metadata_name, shown(entry));
+  return entry;
+}
+
+// The length and the header, filled up with spaces so that the tensors begin at a multiple of 8 bytes.
+std::string header_text(const std::vector<SafetensorsWriter::Tensor>& tensors, c10::ScalarType type,
+                        const std::map<std::string, std::string>& metadata, int64_t& data_bytes) {
+  const auto dtype =
+      std::find_if(dtypes.begin(), dtypes.end(), [&](const auto& d) { return d.second == type; });
+  TORCH_INTERNAL_ASSERT(dtype != dtypes.end());
+  nlohmann::ordered_json header = {{metadata_name, metadata}};
+  data_bytes = 0;
+  for (const auto& [name, shape] : tensors) {
+    const int64_t begin = data_bytes;
+    data_bytes += num_bytes(shape, type).value();
+    header[name] = {{"dtype", dtype->first}, {"shape", shape}, {"data_offsets", {begin, data_bytes}}};
+  }
+  // Paths in a recipe may hold bytes that are no UTF-8.
+  std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + text;
 }
 
 }  // namespace
@@ -175,7 +195,15 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {
   if (!fs::is_regular_file(path, code)) throw Error("{} is no file; a safetensors file was expected.", path_);
   file_ = common::MappedFile(path);
   try {
-    tensors_ = read_header(file_.bytes());
+    const std::string_view text = header_of(file_.bytes());
+    const std::span<const std::byte> data = file_.bytes().subspan(sizeof(uint64_t) + text.size());
+    const json header = parse_header(text);
+    for (const auto& [name, entry] : header.items())
+      if (name == metadata_name)
+        metadata_ = to_metadata(entry);
+      else
+        tensors_.emplace(name, to_tensor(name, entry, data));
+    check_cover(tensors_, data);
   } catch (const Error& error) {
     throw Error("{} {}. Copy or export it again, or name another safetensors file.", path_, error.what());
   }
@@ -190,6 +218,49 @@ at::Tensor SafetensorsFile::read(const std::string& name, int64_t begin, int64_t
   std::copy_n(tensor.bytes.begin() + begin * size, (end - begin) * size,
               static_cast<std::byte*>(elements.data_ptr()));
   return elements;
+}
+
+SafetensorsWriter::SafetensorsWriter(const fs::path& path, const std::vector<Tensor>& tensors,
+                                     c10::ScalarType type, const std::map<std::string, std::string>& metadata,
+                                     const Disk& disk)
+    : path_(fs::current_path() / path),
+      temporary_{path_.parent_path() / temporary_name(path_.filename().string())},
+      disk_(disk),
+      file_(temporary_.path, O_WRONLY | O_CREAT | O_TRUNC) {
+  int64_t data_bytes = 0;
+  const std::string header = header_text(tensors, type, metadata, data_bytes);
+  written_ = static_cast<int64_t>(header.size());
+  size_ = written_ + data_bytes;
+  file_.write(std::as_bytes(std::span(header)), 0, disk_);
+}
+
+SafetensorsWriter::Temporary::~Temporary() {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+}
+
+void SafetensorsWriter::write(const at::Tensor& elements) {
+  const at::Tensor bytes = elements.contiguous();
+  file_.write({static_cast<const std::byte*>(bytes.data_ptr()), bytes.nbytes()}, written_, disk_);
+  written_ += static_cast<int64_t>(bytes.nbytes());
+}
+
+void SafetensorsWriter::finish() {
+  TORCH_INTERNAL_ASSERT(written_ == size_, "the tensors that were written have ", written_ - size_,
+                        " bytes more than those that were announced");
+  file_.finish(size_, disk_);
+  std::error_code code;
+  fs::rename(temporary_.path, path_, code);
+  if (code)
+    throw SystemError(
+        fmt::format("Cannot rename {} to {}: {}", temporary_.path.string(), path_.string(), code.message()));
+  common::sync_file(path_.parent_path());
+}
+
+std::optional<int64_t> first_not_finite(const at::Tensor& elements) {
+  const at::Tensor finite = at::isfinite(elements);
+  if (finite.all().item<bool>()) return {};
+  return finite.to(at::kByte).argmin().item<int64_t>();
 }
 
 }  // namespace sisa::checkpoint

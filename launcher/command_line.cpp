@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <map>
 
 #include "common/text.h"
 #include "launcher/version.h"
@@ -268,9 +269,74 @@ void add_checkpoint_diff(CLI::App& checkpoint, Command& command) {
       "shown where they differ and do not count.");
 }
 
+void add_checkpoint_export(CLI::App& checkpoint, Command& command) {
+  CLI::App& app = *checkpoint.add_subcommand(
+      "export",
+      "A checkpoint's weights for other programs: a safetensors file, or a folder for transformers");
+  auto& arguments = arguments_of<CheckpointExportArguments>(app, command);
+  add_run(app, arguments.run);
+  app.add_option("--output", arguments.output, "file or folder to write")->required()->type_name("PATH");
+  add_read(app, "--format",
+           "safetensors, or hf: a folder that Hugging Face's transformers loads [safetensors]",
+           [&arguments](const std::string& text) {
+             if (text != "safetensors" && text != "hf")
+               throw Error("'{}' is neither safetensors nor hf.", text);
+             arguments.hugging_face = text == "hf";
+           })
+      ->type_name("safetensors|hf");
+  add_read(
+      app, "--dtype", "round all numbers to fp64, fp32, bf16 or fp16 [fp32]",
+      [&arguments](const std::string& text) {
+        const std::map<std::string, c10::ScalarType> types = {
+            {"fp64", c10::kDouble}, {"fp32", c10::kFloat}, {"bf16", c10::kBFloat16}, {"fp16", c10::kHalf}};
+        if (!types.contains(text)) throw Error("'{}' is none of fp64, fp32, bf16 and fp16.", text);
+        arguments.type = types.at(text);
+      })
+      ->type_name("fp64|fp32|bf16|fp16");
+  app.add_option("--tokenizer", arguments.tokenizer,
+                 "of --format hf: bytes, or a tokenizer's file [the recipe's]")
+      ->type_name("FILE|bytes");
+}
+
+void add_checkpoint_import(CLI::App& checkpoint, Command& command) {
+  CLI::App& app = *checkpoint.add_subcommand(
+      "import", "Make a run of a safetensors file: weights to evaluate, to generate with or to start from");
+  auto& arguments = arguments_of<CheckpointImportArguments>(app, command);
+  app.add_option("FILE", arguments.file, "safetensors file of `export` or of another program")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--output", arguments.output, "the new run's folder")->required()->type_name("DIR");
+  app.add_option("--recipe", arguments.recipe, "recipe of the model [the one that `export` wrote into FILE]")
+      ->type_name("FILE");
+  add_overrides(app, arguments.overrides);
+  app.footer(
+      "The run holds weights alone. `sisa train DIR/recipe.yaml` begins at step 0 with them, as does any "
+      "other "
+      "run with --set run.init_from=DIR.");
+}
+
+void add_checkpoint_probe(CLI::App& checkpoint, Command& command) {
+  CLI::App& app = *checkpoint.add_subcommand(
+      "probe", "A checkpoint's logits, loss and gradients on random tokens, in fp64: see scripts/parity.py");
+  auto& arguments = arguments_of<CheckpointProbeArguments>(app, command);
+  add_run(app, arguments.run);
+  app.add_option("--output", arguments.output, "safetensors file to write or replace")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--sequences", arguments.sequences, "how many")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--length", arguments.length, "tokens of each")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--seed", arguments.seed, "decides the tokens")->capture_default_str()->type_name("N");
+}
+
 void add_checkpoint(CLI::App& program, Command& command) {
   CLI::App& checkpoint = *program.add_subcommand(
-      "checkpoint", "List, verify, compare and remove a run's checkpoints, or look into them");
+      "checkpoint", "List, verify, compare, remove, export and import checkpoints, or look into them");
   checkpoint.require_subcommand(1);
   CLI::App& list = *checkpoint.add_subcommand("list", "Every checkpoint of a run");
   list.add_option("RUN", arguments_of<CheckpointListArguments>(list, command).run, "a run's folder")
@@ -283,6 +349,9 @@ void add_checkpoint(CLI::App& program, Command& command) {
   add_run(inspect, arguments_of<CheckpointInspectArguments>(inspect, command).run);
   add_checkpoint_prune(checkpoint, command);
   add_checkpoint_diff(checkpoint, command);
+  add_checkpoint_export(checkpoint, command);
+  add_checkpoint_import(checkpoint, command);
+  add_checkpoint_probe(checkpoint, command);
 }
 
 // What is wrong, and whose help says more.

@@ -5,6 +5,8 @@
 // MPI_Abort.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -96,11 +98,32 @@ struct CheckpointPruneArguments {
 struct CheckpointDiffArguments {
   std::string a, b;  // RUN or RUN@STEP
 };
+struct CheckpointExportArguments {
+  std::string run;                     // RUN or RUN@STEP
+  std::filesystem::path output;        // must not exist
+  bool hugging_face = false;           // a folder for `transformers`; else a safetensors file
+  c10::ScalarType type = c10::kFloat;  // of the numbers
+  std::string tokenizer;               // of the folder: a file, or "bytes"; "": the recipe's
+};
+struct CheckpointImportArguments {
+  std::filesystem::path file;          // safetensors
+  std::filesystem::path recipe;        // "": that in the file's metadata
+  std::vector<std::string> overrides;  // of the recipe
+  std::filesystem::path output;        // the new run's folder
+};
+struct CheckpointProbeArguments {
+  std::string run;               // RUN or RUN@STEP
+  std::filesystem::path output;  // safetensors file; replaced if it is there
+  int64_t sequences = 2;         // B
+  int64_t length = 64;           // T, tokens of each
+  uint64_t seed = 1;             // of the tokens
+};
 
 using Command = std::variant<TrainArguments, EvaluateArguments, GenerateArguments, PlanArguments,
                              DoctorArguments, DataPrepareArguments, DataEncodeArguments, DataDecodeArguments,
                              DataInspectArguments, CheckpointListArguments, CheckpointVerifyArguments,
-                             CheckpointInspectArguments, CheckpointPruneArguments, CheckpointDiffArguments>;
+                             CheckpointInspectArguments, CheckpointPruneArguments, CheckpointDiffArguments,
+                             CheckpointExportArguments, CheckpointImportArguments, CheckpointProbeArguments>;
 
 int run_train(const TrainArguments& arguments, const parallel::World& world);
 int run_evaluate(const EvaluateArguments& arguments, const parallel::World& world);
@@ -117,5 +140,11 @@ int run_checkpoint_inspect(const CheckpointInspectArguments& arguments, const pa
 int run_checkpoint_prune(const CheckpointPruneArguments& arguments, const parallel::World& world);
 // Returns success if both hold the same state and arrays, bit for bit, else failure.
 int run_checkpoint_diff(const CheckpointDiffArguments& arguments, const parallel::World& world);
+int run_checkpoint_export(const CheckpointExportArguments& arguments, const parallel::World& world);
+int run_checkpoint_import(const CheckpointImportArguments& arguments, const parallel::World& world);
+// Writes what the network computes in fp64 on random tokens (B, T + 1): `tokens`, `logits` (B, T, vocab_size)
+// by the form that evaluates, `loss`, the mean cross entropy, and its `gradients/NAME` by the form that
+// trains.
+int run_checkpoint_probe(const CheckpointProbeArguments& arguments, const parallel::World& world);
 
 }  // namespace sisa::launcher

@@ -1,6 +1,5 @@
 #include "launcher/initial_weights.h"
 
-#include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -38,14 +37,11 @@ at::Tensor read_finite(const SafetensorsFile& file, const std::string& name, int
                        c10::ScalarType type) {
   const at::Tensor stored = file.read(name, begin, end);
   at::Tensor elements = stored.to(type);
-  const at::Tensor finite = at::isfinite(elements);
-  if (!finite.all().item<bool>()) {
-    const int64_t first = finite.to(at::kByte).argmin().item<int64_t>();
+  if (const auto first = checkpoint::first_not_finite(elements))
     throw Error(
         "{} holds {} at element {} of {}; a finite number, in this precision as {}, was expected. Name a "
-        "file of sound weights in run.init_from.",
-        file.path(), stored[first].item<double>(), begin + first, name, checkpoint::type_name(type));
-  }
+        "file of sound weights.",
+        file.path(), stored[*first].item<double>(), begin + *first, name, checkpoint::type_name(type));
   return elements;
 }
 
@@ -68,8 +64,7 @@ std::string read_into(const SafetensorsFile& file, parallel::ParameterSpace& spa
   if (!differences.empty())
     throw Error(
         "{} is of another model than this recipe's: {}. Write the file's model into the recipe, or name "
-        "another "
-        "file in run.init_from.",
+        "another file.",
         file.path(), differences);
 
   for (const parallel::Piece& piece : space.owned_pieces()) {
@@ -79,9 +74,7 @@ std::string read_into(const SafetensorsFile& file, parallel::ParameterSpace& spa
     if (spare_head && name == embedding &&
         !elements.equal(read_finite(file, head, piece.begin, piece.end, type)))
       throw Error(
-          "{} holds {} and another {}, but this model's head is its embedding. Name a file of such a model "
-          "in "
-          "run.init_from.",
+          "{} holds {} and another {}, but this model's head is its embedding. Name a file of such a model.",
           file.path(), embedding, head);
     space.write(piece, parallel::StateArray::weights, elements);
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <iostream>
 #include <variant>
 
 #include "common/error.h"
@@ -40,6 +41,15 @@ struct Dispatch {
   }
   int operator()(const CheckpointDiffArguments& arguments) const {
     return run_checkpoint_diff(arguments, world);
+  }
+  int operator()(const CheckpointExportArguments& arguments) const {
+    return run_checkpoint_export(arguments, world);
+  }
+  int operator()(const CheckpointImportArguments& arguments) const {
+    return run_checkpoint_import(arguments, world);
+  }
+  int operator()(const CheckpointProbeArguments& arguments) const {
+    return run_checkpoint_probe(arguments, world);
   }
 };
 
@@ -95,6 +105,7 @@ int run(const Command& command, const parallel::World& world) {
 
 int main(int argc, char** argv) {
   using namespace sisa::launcher;
+  std::ios::sync_with_stdio(false);  // `data encode` asks whether more of standard input is there
   try {
     const CommandLine line = parse_command_line(argc, argv);
     if (!line.command && !started_as_a_rank()) return print(line);

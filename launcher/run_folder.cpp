@@ -11,6 +11,24 @@
 #include "launcher/plan.h"
 
 namespace sisa::launcher {
+namespace {
+
+// The newest checkpoint of weights alone: all that an imported run has. Collective.
+std::optional<checkpoint::Entry> newest_weights(const checkpoint::Store& store,
+                                                const parallel::World& world) {
+  int64_t step = -1;
+  world.together([&] {
+    if (!world.is_root()) return;
+    for (const checkpoint::Entry& entry : store.list())
+      if (entry.complete() && !entry.has_moments) step = entry.step;
+  });
+  world.all_reduce({&step, 1}, parallel::World::Reduction::max);
+  std::optional<checkpoint::Entry> found;
+  if (step >= 0) world.together([&] { found = store.find(step); });
+  return found;
+}
+
+}  // namespace
 
 RunReference parse_run_reference(const std::string& text) {
   RunReference run{{text}, std::nullopt};
@@ -39,7 +57,8 @@ checkpoint::Entry find_checkpoint(const RunReference& run, const checkpoint::Sto
     return entry;
   }
   std::vector<std::string> skipped;
-  const auto newest = store.latest_sound(&skipped);
+  auto newest = store.latest_sound(&skipped);
+  if (!newest) newest = newest_weights(store, world);
   if (world.is_root())
     for (const std::string& sentence : skipped) fmt::print(stderr, "{}\n", sentence);
   world.together([&] {

@@ -30,7 +30,8 @@ struct RunFolder {
 // What RUN[@STEP] on a command line names.
 struct RunReference {
   RunFolder folder;
-  std::optional<int64_t> step;  // absent: the newest sound checkpoint
+  // Absent: the newest sound checkpoint that can resume training or, where none can, the newest weights.
+  std::optional<int64_t> step;
 };
 // Throws Error if the folder does not exist or the step is no number.
 RunReference parse_run_reference(const std::string& text);

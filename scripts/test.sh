@@ -74,7 +74,7 @@ results="$root/build/$preset/test-results.xml"
 rm -f "$results"
 if [ "$preset" = asan ]; then export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"; fi  # MPI and CUDA keep memory to the end
 stage "Running the tests"
-# Three at a time on two cores, since those of several ranks wait for one another much of the time.
-ctest --test-dir "$root/build/$preset" --parallel 3 --output-on-failure --output-junit "$results" "${selection[@]}" "$@" || true
+# Four at a time on two cores, since those of several ranks wait for one another much of the time.
+ctest --test-dir "$root/build/$preset" --parallel 4 --output-on-failure --output-junit "$results" "${selection[@]}" "$@" || true
 num_all="$(ctest --test-dir "$root/build/$preset" --show-only "$@" | sed -n 's/^Total Tests: //p')"
 exec "$SISA_PYTHON" "$root/scripts/count_tests.py" "$results" "${num_all:-0}"

@@ -196,6 +196,43 @@ TEST_F(Safetensors, TheDataIsCoveredExactlyOnce) {
   EXPECT_EQ(two("[8, 16]", "[0, 8]"), "has 4 bytes of no tensor after v");
 }
 
+TEST_F(Safetensors, WrittenFilesReadBack) {
+  const std::vector<checkpoint::SafetensorsWriter::Tensor> tensors = {
+      {"b", {2, 3}}, {"scalar", {}}, {"none", {0, 5}}, {"ä \"quoted\"", {3}}};
+  const std::vector<at::Tensor> values = {at::tensor({1.f, 2.f, 3.f, 4.f, 5.f, 6.f}), at::tensor({7.f}),
+                                          at::tensor(std::vector<float>{}), at::tensor({8.f, 9.f, 0.1f})};
+  for (const auto type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
+    const fs::path path = folder_ / "written.safetensors";
+    checkpoint::SafetensorsWriter writer(path, tensors, type, {{"text", "a\nb"}, {"path", "\xff"}});
+    EXPECT_FALSE(fs::exists(path)) << "it is not whole yet";
+    for (const at::Tensor& v : values) writer.write(v.to(type));
+    writer.finish();
+    const SafetensorsFile read(path);
+    ASSERT_EQ(read.tensors().size(), tensors.size());
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const SafetensorsFile::Tensor& tensor = read.tensors().at(tensors[i].name);
+      EXPECT_EQ(tensor.shape, tensors[i].shape);
+      EXPECT_TRUE(read.read(tensors[i].name, 0, values[i].numel()).equal(values[i].to(type)));
+    }
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(read.tensors().at("b").bytes.data()) % 8, 0u);
+    EXPECT_EQ(read.metadata().at("text"), "a\nb");
+    EXPECT_EQ(read.metadata().at("path"), "\xef\xbf\xbd") << "no UTF-8, which JSON asks for";
+    fs::remove(path);
+  }
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(Safetensors, AFileThatIsNotFinishedLeavesNothing) {
+  const fs::path path = write("what was there");
+  {
+    checkpoint::SafetensorsWriter writer(path, {{"a", {2}}}, at::kFloat, {});
+    writer.write(at::tensor({1.f, 2.f}));
+  }
+  EXPECT_EQ(fs::file_size(path), 14u);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+  EXPECT_THROW(checkpoint::SafetensorsWriter(folder_ / "absent/a", {}, at::kFloat, {}), common::SystemError);
+}
+
 // Whatever happens to a file, it is read or refused.
 TEST_F(Safetensors, DamageAnywhere) {
   const std::string sound = file(R"({"v":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"

@@ -122,6 +122,36 @@ TEST(CommandLine, Others) {
   EXPECT_EQ(diff.b, "s");
 }
 
+TEST(CommandLine, Interchange) {
+  const auto plain = parse_as<CheckpointExportArguments>({"checkpoint", "export", "r", "--output", "o"});
+  EXPECT_EQ(plain.run, "r");
+  EXPECT_EQ(plain.output, "o");
+  EXPECT_FALSE(plain.hugging_face);
+  EXPECT_EQ(plain.type, c10::kFloat);
+  EXPECT_EQ(plain.tokenizer, "");
+  const auto full =
+      parse_as<CheckpointExportArguments>({"checkpoint", "export", "r@5", "--output", "o", "--format", "hf",
+                                           "--dtype", "bf16", "--tokenizer", "t.json"});
+  EXPECT_EQ(full.run, "r@5");
+  EXPECT_TRUE(full.hugging_face);
+  EXPECT_EQ(full.type, c10::kBFloat16);
+  EXPECT_EQ(full.tokenizer, "t.json");
+  const auto imported =
+      parse_as<CheckpointImportArguments>({"checkpoint", "import", "f", "--output", "o", "--recipe", "r.yaml",
+                                           "--set", "a.b=1", "--set", "c.d=2"});
+  EXPECT_EQ(imported.file, "f");
+  EXPECT_EQ(imported.output, "o");
+  EXPECT_EQ(imported.recipe, "r.yaml");
+  EXPECT_THAT(imported.overrides, ElementsAre("a.b=1", "c.d=2"));
+  const auto probe = parse_as<CheckpointProbeArguments>(
+      {"checkpoint", "probe", "r@5", "--output", "o", "--sequences", "3", "--length", "9", "--seed", "7"});
+  EXPECT_EQ(probe.run, "r@5");
+  EXPECT_EQ(probe.output, "o");
+  EXPECT_EQ(probe.sequences, 3);
+  EXPECT_EQ(probe.length, 9);
+  EXPECT_EQ(probe.seed, 7u);
+}
+
 TEST(CommandLine, HelpComesFromTheTable) {
   const CommandLine help = parse({"--help"});
   EXPECT_EQ(help.status, common::success);
@@ -172,6 +202,13 @@ TEST(CommandLine, MistakesAreNamed) {
   EXPECT_THAT(refused({"checkpoint", "prune", "r", "--keep-last", "1", "--keep-every", "0"}),
               HasSubstr("'0' is no number of tokens above 0"));
   EXPECT_THAT(refused({"checkpoint", "diff", "r"}), HasSubstr("B is required"));
+  EXPECT_THAT(refused({"checkpoint", "export", "r"}), HasSubstr("--output is required"));
+  EXPECT_THAT(refused({"checkpoint", "export", "r", "--output", "o", "--format", "onnx"}),
+              HasSubstr("'onnx' is neither safetensors nor hf"));
+  EXPECT_THAT(refused({"checkpoint", "export", "r", "--output", "o", "--dtype", "int8"}),
+              HasSubstr("'int8' is none of fp64, fp32, bf16 and fp16"));
+  EXPECT_THAT(refused({"checkpoint", "import", "f"}), HasSubstr("--output is required"));
+  EXPECT_THAT(refused({"checkpoint", "probe", "r", "--output", "o", "--length", "0"}), HasSubstr("--length"));
 }
 
 }  // namespace
