@@ -16,10 +16,12 @@ int64_t padding(const Recipe& recipe) {
   return recipe.run.device == "cuda" ? for_tensor_cores : for_vector_units;
 }
 
-double flops_per_token(const Recipe& recipe, int64_t num_parameters) {
-  const auto attention = 12.0 * static_cast<double>(recipe.model.num_layers * recipe.model.d_model) *
-                         static_cast<double>(recipe.data.sequence_length);
-  return 6.0 * static_cast<double>(num_parameters) + attention;
+Plan::Flops flops_per_token(const Recipe& recipe) {
+  const model::ModelConfig& c = recipe.model;
+  const int64_t T = recipe.data.sequence_length;
+  const double attention = 12.0 * static_cast<double>(c.num_layers * c.d_model) * static_cast<double>(T);
+  return {.usual = 6.0 * static_cast<double>(model::num_parameters(c)) + attention,
+          .exact = 3 * model::forward_flops(c, T)};
 }
 
 Plan make_plan(const Recipe& recipe, int64_t ranks) {
@@ -39,7 +41,7 @@ Plan make_plan(const Recipe& recipe, int64_t ranks) {
           .total_tokens = recipe.total_steps() * recipe.train.batch,
           .samples_per_step = recipe.samples_per_step(),
           .memory = space.memory(),
-          .flops_per_token = flops_per_token(recipe, space.num_parameters())};
+          .flops = flops_per_token(recipe)};
 }
 
 Rows plan_rows(const Recipe& recipe, const Plan& plan) {
@@ -72,9 +74,12 @@ Rows plan_rows(const Recipe& recipe, const Plan& plan) {
                              format_count(plan.samples_per_step))},
       {"the run", fmt::format("{}, {} tokens", length(plan.steps), format_count(plan.total_tokens))},
       {"warm-up", length(recipe.warmup_steps())},
-      {"FLOPs a token", common::format_short(plan.flops_per_token) + "  (6 N + 12 L d T)"},
+      {"FLOPs a token",
+       fmt::format("{} (6 N + 12 L d T), {} counted exactly", common::format_short(plan.flops.usual),
+                   common::format_short(plan.flops.exact))},
       {"FLOPs of the run",
-       fmt::format("{:.2e}", plan.flops_per_token * static_cast<double>(plan.total_tokens))},
+       fmt::format("{:.2e}, {:.2e}", plan.flops.usual * static_cast<double>(plan.total_tokens),
+                   plan.flops.exact * static_cast<double>(plan.total_tokens))},
   };
 }
 

@@ -20,16 +20,19 @@ struct Plan {
   int64_t total_tokens = 0;                 // steps * tokens_per_step, at most train.max_tokens
   int64_t samples_per_step = 0;             // over all ranks
   parallel::ParameterSpace::Memory memory;  // bytes on each rank, without activations
-  double flops_per_token = 0;               // forward and backward
+  struct Flops {                            // of a token, forward and backward
+    // 6 N + 12 L d T with N parameters, L layers, width d and sequence length T (Chowdhery et al., "PaLM",
+    // 2022, appendix B), as others report them: the mask and SISA's extra channels are not counted.
+    double usual = 0;
+    double exact = 0;  // three times model::forward_flops
+  };
+  Flops flops;
 };
 
 // Throws Error if there are more ranks than samples in a step. Allocates nothing, whatever the model's size.
 Plan make_plan(const Recipe& recipe, int64_t ranks);
 
-// Forward and backward FLOPs a token of a training step: 6 N + 12 L d T, with N parameters, L layers, width d
-// and sequence length T (Chowdhery et al., "PaLM", 2022, appendix B; SISA's d_state extra channels are not
-// counted).
-double flops_per_token(const Recipe& recipe, int64_t num_parameters);
+Plan::Flops flops_per_token(const Recipe& recipe);
 
 // For boxed_table.
 Rows plan_rows(const Recipe& recipe, const Plan& plan);

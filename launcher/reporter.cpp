@@ -97,6 +97,7 @@ void Reporter::step(const StepReport& r, bool show) {
                                    {"seconds_waited", r.seconds_waited}};
   if (r.num_limited) record["limited_pairs"] = *r.num_limited;
   if (r.mfu) record["mfu"] = *r.mfu;
+  if (r.mfu_exact) record["mfu_exact"] = *r.mfu_exact;
   write(record);
   if (!r.applied)
     event("skip", r.step, {}, status_line(r));

@@ -27,8 +27,9 @@ struct StepReport {
   double seconds = 0;            // this step
   double seconds_waited = 0;     // of these, for data; this rank's
   double seconds_left = 0;       // estimate for the rest of the run
-  std::optional<double> mfu;     // 0 to 1; absent where the device's peak is unknown
-  bool applied = true;           // false: not finite, skipped
+  // 0 to 1, by Plan::Flops; absent where the device's peak is unknown.
+  std::optional<double> mfu, mfu_exact;
+  bool applied = true;  // false: not finite, skipped
   std::optional<int64_t>
       num_limited;  // (token, head) pairs whose decay training could not represent; absent: no limit
 };

@@ -86,7 +86,8 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       store_(folder_.checkpoints(), world),
       saver_(store_),
       schedule_(recipe.schedule()),
-      peak_flops_(peak_flops(device_name(device), recipe.run.precision)) {
+      peak_flops_(peak_flops(device_name(device), recipe.run.precision)),
+      flops_(flops_per_token(recipe)) {
   model::fused::set_enabled(recipe_.run.fused);
   learner_.space().initialise(recipe_.run.seed);
   restore();
@@ -197,9 +198,11 @@ StepReport Trainer::step() {
                     .seconds_left = seconds_per_step_ * static_cast<double>(schedule_.total - progress_.step),
                     .applied = result.applied,
                     .num_limited = result.num_limited};
-  if (peak_flops_)
-    report.mfu = report.tokens_per_second * flops_per_token(recipe_, learner_.space().num_parameters()) /
-                 (*peak_flops_ * world_.size());
+  if (peak_flops_) {
+    const double tokens = report.tokens_per_second / (*peak_flops_ * world_.size());
+    report.mfu = tokens * flops_.usual;
+    report.mfu_exact = tokens * flops_.exact;
+  }
   return report;
 }
 

@@ -94,7 +94,8 @@ class Trainer {
   Schedule schedule_;
   SignalWatch signals_;
   std::optional<double> peak_flops_;  // of one device
-  Progress progress_, start_;         // now; when this process began
+  Plan::Flops flops_;
+  Progress progress_, start_;  // now; when this process began
   nlohmann::ordered_json lineage_ =
       nlohmann::ordered_json::array();  // {run, step} of each ancestor, the oldest first
   Clock::time_point started_ = Clock::now(), saved_ = Clock::now();

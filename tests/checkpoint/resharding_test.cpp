@@ -1,4 +1,5 @@
 // Saved by N ranks, loaded by M: in one process, which plays all ranks one after another.
+#include <ATen/detail/CUDAHooksInterface.h>  // deviceCount, also in builds without CUDA
 #include <gtest/gtest.h>
 
 #include "checkpoint/master_file.h"
@@ -64,6 +65,20 @@ TEST_F(Resharding, EveryPairOfPrecisions) {
     write_as(2, {.precision = from});
     for (const auto to : {Precision::fp32, Precision::fp64, Precision::bf16, Precision::bf16_pure})
       expect_readable_by(3, {.precision = to}, from);
+    fs::remove_all(folder);
+  }
+}
+
+TEST_F(Resharding, BetweenAGpuAndTheCpu) {
+  if (at::detail::getCUDAHooks().deviceCount() == 0) GTEST_SKIP() << "no GPU";
+  if (!world().is_root()) return;
+  const at::Device gpu(at::kCUDA, 0);
+  for (const auto precision : {Precision::bf16, Precision::fp32}) {
+    write_as(2, {.precision = precision, .device = gpu});
+    expect_readable_by(3, {.precision = precision}, precision);
+    fs::remove_all(folder);
+    write_as(3, {.precision = precision});
+    expect_readable_by(2, {.precision = precision, .device = gpu}, precision);
     fs::remove_all(folder);
   }
 }

@@ -32,12 +32,16 @@ struct ToyModel {
     int64_t pad_to = 8;
     int64_t d_model = 10;
     int64_t extra_layers = 0;
+    at::Device device = at::kCPU;
   };
 
   ToyModel(const Options& options, int rank, int world_size)
       : parameters(make_parameters(options)),
         space(pointers(),
-              {.precision = options.precision, .training = options.training, .sharded = options.sharded},
+              {.precision = options.precision,
+               .device = options.device,
+               .training = options.training,
+               .sharded = options.sharded},
               rank, world_size) {}
 
   static std::vector<common::Parameter> make_parameters(const Options& o) {

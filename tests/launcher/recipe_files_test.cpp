@@ -152,7 +152,7 @@ TEST(RecipeFolder, MemoryFollowsTheRanks) {
   EXPECT_NEAR(static_cast<double>(eight.memory.moments), n, 0.01 * n);
   EXPECT_NEAR(static_cast<double>(eight.memory.gradients), 4 * n, 0.01 * n);
   // 6 N + 12 L d T
-  EXPECT_DOUBLE_EQ(one.flops_per_token, 6.0 * 151'878'144 + 12.0 * 12 * 768 * 2048);
+  EXPECT_DOUBLE_EQ(one.flops.usual, 6.0 * 151'878'144 + 12.0 * 12 * 768 * 2048);
 }
 
 // With SISA_UPDATE_DOCS=1 in the environment the test rewrites its part of the page.

@@ -43,6 +43,14 @@ TEST(Counts, PublishedSizes) {
     EXPECT_EQ(model::num_parameters(config_of(row)), row.parameters) << row.system << " " << row.d_ff;
 }
 
+// Spec 1.3: millions, at 2,048 tokens and 152M parameters.
+TEST(Counts, ForwardFlops) {
+  const double expected[] = {341.5, 346.2, 350.9, 360.4, 379.3};
+  for (size_t i = 0; i < 5; ++i)
+    EXPECT_NEAR(model::forward_flops(config_of(rows[5 + i]), 2048) / 1e6, expected[i], 0.06)
+        << rows[5 + i].d_state;
+}
+
 TEST(Counts, MatchFindsTheWidthBack) {
   for (const Row& row : rows) {
     ModelConfig c = config_of(row);
