@@ -31,11 +31,11 @@ void swiglu_backward(const Bf16* gate_up, const Bf16* output_gradient, int64_t r
                      Bf16* gradient, void* stream);
 
 // Of each row of logits (rows, columns), of which the first vocab_size count: the cross entropy with the
-// row's target, and its gradient softmax - onehot, 0 in the other columns. columns: a multiple of 4, at most
-// most_logits.
+// row's target, in fp32, and its gradient softmax - onehot, 0 in the other columns, which overwrites the
+// logits. columns: a multiple of 8, at most most_logits.
 constexpr int64_t most_logits = 65536;
-void cross_entropy(const float* logits, const int64_t* targets, int64_t rows, int64_t columns,
-                   int64_t vocab_size, float* losses, Bf16* gradients, void* stream);
+void cross_entropy(Bf16* logits, const int64_t* targets, int64_t rows, int64_t columns, int64_t vocab_size,
+                   float* losses, void* stream);
 
 // What goes before attention: query, key and value of B sequences of T tokens with H heads, out of each
 // token's projections [Q K V B C], `row` numbers, to query and key [rotary | state channels | zeros], `width`

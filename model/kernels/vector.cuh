@@ -18,8 +18,7 @@ struct Float8 {
   float v[8];
 };
 
-__device__ inline Float8 load8(const Bf16* from) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(from);
+__device__ inline Float8 unpack8(const uint4& bits) {
   const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
   Float8 result;
 #pragma unroll
@@ -30,6 +29,10 @@ __device__ inline Float8 load8(const Bf16* from) {
   return result;
 }
 
+__device__ inline Float8 load8(const Bf16* from) {
+  return unpack8(*reinterpret_cast<const uint4*>(from));
+}
+
 __device__ inline uint32_t pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   uint32_t bits;
@@ -37,9 +40,19 @@ __device__ inline uint32_t pack(float low, float high) {
   return bits;
 }
 
+__device__ inline uint4 pack8(const Float8& x) {
+  return make_uint4(pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(x.v[4], x.v[5]), pack(x.v[6], x.v[7]));
+}
+
 __device__ inline void store8(Bf16* to, const Float8& x) {
-  *reinterpret_cast<uint4*>(to) =
-      make_uint4(pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(x.v[4], x.v[5]), pack(x.v[6], x.v[7]));
+  *reinterpret_cast<uint4*>(to) = pack8(x);
+}
+
+__device__ inline float to_float(Bf16 bits) {
+  return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+}
+__device__ inline Bf16 to_bf16(float x) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
 __device__ inline float warp_sum(float x) {
