@@ -65,7 +65,7 @@ void print(const std::map<std::string, Kernel>& kernels, double seconds) {
 }
 
 void run(const launcher::Recipe& recipe, const parallel::World& world) {
-  const at::Device device = launcher::open_device(recipe.run.device, recipe.run.threads, world);
+  const at::Device device = launcher::open_device(recipe.run, world);
   model::fused::set_enabled(recipe.run.fused);
   launcher::Learner learner(recipe.model,
                             {.precision = recipe.run.precision,

@@ -48,7 +48,8 @@ int run_checkpoint_probe(const CheckpointProbeArguments& arguments, const parall
   Recipe recipe;
   world.together([&] {
     recipe = parse_recipe(checkpoint::read_master(entry.path).state.recipe, entry.path.string());
-    open_device("cpu", recipe.run.threads, world);
+    recipe.run.device = "cpu";
+    open_device(recipe.run, world);
   });
   constexpr auto precision = common::Precision::fp64;
   model::LanguageModel model(recipe.model, precision, /*pad_to=*/1);

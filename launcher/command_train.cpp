@@ -62,7 +62,7 @@ int run_train(const TrainArguments& arguments, const parallel::World& world) {
     if (!arguments.output.empty()) recipe.run.output = arguments.output;
     check_ready_to_train(recipe, world.size());
     if (options.from) check_own_folder(recipe, *options.from);
-    device = open_device(recipe.run.device, recipe.run.threads, world);
+    device = open_device(recipe.run, world);
   });
   return Trainer(recipe, options, device, world).run();
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <thread>
 
 #include "common/error.h"
@@ -39,13 +40,20 @@ at::Device open_gpu(const parallel::World& world) {
 
 }  // namespace
 
-at::Device open_device(const std::string& device, int64_t threads, const parallel::World& world) {
-  at::set_num_threads(static_cast<int>(threads > 0 ? threads : default_threads(world)));
+at::Device open_device(const RunSection& run, const parallel::World& world) {
+  at::set_num_threads(static_cast<int>(run.threads > 0 ? run.threads : default_threads(world)));
   at::Context& context = at::globalContext();
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
   context.setAllowBF16ReductionCuBLAS(false);
-  return device == "cuda" ? open_gpu(world) : at::Device(at::kCPU);
+  if (run.device != "cuda") return at::kCPU;
+  if (run.determinism == Determinism::strict) {
+    // Sums in a fixed order, attention's too (model/attention.cpp); operations that have none refuse to run.
+    context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+    context.setDeterministicFillUninitializedMemory(false);         // we read none
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // a workspace of its own for each stream
+  }
+  return open_gpu(world);
 }
 
 std::string device_name(const at::Device& device) {

@@ -8,15 +8,17 @@
 #include <string>
 
 #include "common/precision.h"
+#include "launcher/recipe.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {
 
 // Chooses this rank's device (`cpu`; or `cuda`: the local rank modulo the GPUs that it sees, so that one GPU
 // per process works with and without a per-process CUDA_VISIBLE_DEVICES), makes it current and fixes what
-// numerics depend on: `threads` per rank (0: cores of the host / ranks on it, at least 1), TF32 and
-// reduced-precision GEMM reductions off. Throws Error where there is no such device.
-at::Device open_device(const std::string& device, int64_t threads, const parallel::World& world);
+// numerics depend on: run.threads per rank (0: cores of the host / ranks on it, at least 1), TF32 and
+// reduced-precision GEMM reductions off, and for run.determinism: strict on cuda LibTorch's deterministic
+// algorithms, for the rest of the process. Throws Error where there is no such device.
+at::Device open_device(const RunSection& run, const parallel::World& world);
 
 // "NVIDIA H100 80GB HBM3", or "CPU, 2 threads".
 std::string device_name(const at::Device& device);

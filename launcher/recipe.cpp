@@ -155,12 +155,6 @@ void check_device(const Recipe& recipe) {
   if (recipe.run.precision == common::Precision::fp64)
     throw Error("{}: run.precision is fp64, which only run.device: cpu offers; it is for tests.",
                 place(recipe, {"run.precision", "run.device"}));
-  if (recipe.run.determinism == Determinism::strict)
-    throw Error(
-        "{}: run.determinism is strict, but on cuda the attention's backward pass sums in no fixed order: "
-        "strict arrives "
-        "there with a deterministic one. Use `fast`, or run.device: cpu.",
-        place(recipe, {"run.determinism", "run.device"}));
 }
 
 void check_lengths(const Recipe& recipe) {

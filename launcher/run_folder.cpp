@@ -78,7 +78,7 @@ TrainedModel::TrainedModel(const RunReference& run, const std::vector<std::strin
   world.together([&] {
     recipe = parse_recipe(checkpoint::read_master(entry.path).state.recipe, entry.path.string(), overrides);
     recipe.run.output = run.folder.path;  // the folder may have moved
-    device = open_device(recipe.run.device, recipe.run.threads, world);
+    device = open_device(recipe.run, world);
   });
   model = std::make_unique<model::LanguageModel>(recipe.model, recipe.run.precision, padding(recipe));
   const parallel::ParameterSpace::Options options{recipe.run.precision, device, /*training=*/false,

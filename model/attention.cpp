@@ -1,8 +1,10 @@
 #include "model/attention.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_scaled_dot_product_cudnn_attention.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <c10/util/Exception.h>
@@ -43,9 +45,18 @@ Attended attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor
     if (query.scalar_type() == at::kDouble)
       throw Error(
           "Attention in Double runs on the CPU only. Choose run.precision bf16 or fp32, or run.device cpu.");
+    constexpr int64_t widest_flash = 256;
     // cuDNN, the fastest, makes a plan for each shape: not for keys that grow by a token at a time.
     // Nor for a single token, which it refuses.
-    if (query.scalar_type() == at::kBFloat16 && causal && T > 1) {
+    const bool whole = query.scalar_type() == at::kBFloat16 && causal && T > 1;
+    // Its backward pass adds in any order; FlashAttention's, slower and for equal widths, in a fixed one if
+    // asked.
+    const bool fixed_order = at::globalContext().deterministicAlgorithms();
+    if (whole && fixed_order && w_qk <= widest_flash) {
+      auto all = at::_scaled_dot_product_flash_attention(qw, kw, widen(v, w_qk), 0.0, causal,
+                                                         /*return_debug_mask=*/false, scale);
+      result = {std::get<0>(all), std::get<1>(all)};
+    } else if (whole && !fixed_order) {
       auto all = at::_scaled_dot_product_cudnn_attention(qw, kw, vw, {}, logsumexp, 0.0, causal,
                                                          /*return_debug_mask=*/false, scale);
       result = {std::get<0>(all), std::get<1>(all)};

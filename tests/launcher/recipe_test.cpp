@@ -262,10 +262,6 @@ TEST(Recipe, CombinationsNameAllPlaces) {
                 parse(small, {"run.device=cuda", "run.precision=fp64"});
               }),
               HasSubstr("run.precision is fp64"));
-  EXPECT_THAT(refusal([] {
-                parse(small, {"run.device=cuda", "run.determinism=strict"});
-              }),
-              HasSubstr("run.determinism is strict"));
 }
 
 TEST(Recipe, KeysWithoutAMeaningAreRefused) {

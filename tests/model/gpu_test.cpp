@@ -14,7 +14,9 @@ namespace {
 
 using common::Precision;
 
-using ModelOnGpu = OnGpu;
+struct ModelOnGpu : OnGpu {
+  void TearDown() override { at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false); }
+};
 
 void check_golden_files(Precision precision, const at::Device& device) {
   for (const auto& path : golden_files()) {
@@ -33,27 +35,36 @@ TEST_F(ModelOnGpu, GoldenFilesInBf16) {
   check_golden_files(Precision::bf16, gpu_);
 }
 
-TEST_F(ModelOnGpu, AttentionAsOnTheCpu) {
+void check_attention(int64_t d_qk, const at::Device& device) {
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     const double tolerance = type == at::kFloat ? 1e-5 : 2e-2;
     for (const int64_t T : {2, 37, 129, 300}) {
       at::manual_seed(1);
       std::vector<at::Tensor> on_cpu, on_gpu;
-      for (const int64_t width : {80, 80, 64}) {
+      for (const int64_t width : {d_qk, d_qk, int64_t{64}}) {
         const at::Tensor x = at::randn({2, T, 3, width}).to(type);
         on_cpu.push_back(x.to(at::kFloat).clone().set_requires_grad(true));
-        on_gpu.push_back(x.to(gpu_).clone().set_requires_grad(true));
+        on_gpu.push_back(x.to(device).clone().set_requires_grad(true));
       }
       const at::Tensor a = model::attention(on_cpu[0], on_cpu[1], on_cpu[2], 0.125);
       const at::Tensor b = model::attention(on_gpu[0], on_gpu[1], on_gpu[2], 0.125);
       EXPECT_LT(relative_error(b, a), tolerance) << T;
       const at::Tensor weight = at::randn(a.sizes());
       (a * weight).sum().backward();
-      (b.to(at::kFloat) * weight.to(gpu_)).sum().backward();
+      (b.to(at::kFloat) * weight.to(device)).sum().backward();
       for (size_t i = 0; i < 3; ++i)
         EXPECT_LT(relative_error(on_gpu[i].grad(), on_cpu[i].grad()), tolerance) << T << " input " << i;
     }
   }
+}
+
+TEST_F(ModelOnGpu, AttentionAsOnTheCpu) {
+  check_attention(80, gpu_);
+}
+
+TEST_F(ModelOnGpu, AttentionInAFixedOrderAsOnTheCpu) {
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  for (const int64_t d_qk : {64, 80, 192, 320}) check_attention(d_qk, gpu_);
 }
 
 // From bf16 operands into an fp32 buffer, over two passes.
