@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in one call: tests, benchmarks beside the peer, logs in a folder. The programs may be built elsewhere:
+#   scripts/gpu_check.sh --pack FOLDER TEXT…           where they are built: strips them into FOLDER, with tokenizer and texts
+#   scripts/gpu_check.sh --from FOLDER --output LOGS   on the GPU host, in a checkout of the same commit
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+all_parts=(tests strict kernels profile curves speed)
+
+usage() {
+    cat <<EOF
+Usage: scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…
+       scripts/gpu_check.sh [--from FOLDER] --output LOGS [--steps N] [--recipe RECIPE]… [PART…]
+  --pack FOLDER     gather there what a GPU host needs: programs of build/release, the tokenizer, texts (.jsonl.zst, .txt …)
+  --from FOLDER     such a folder; without it programs are those of build/release, and --tokenizer and --text say the rest
+  --text FILE       once for each
+  --output LOGS     a folder for logs and results
+  PART              of: ${all_parts[*]}; without any, all
+  --steps N         timed steps of a recipe in 'speed' [50]
+  --recipe RECIPE   of 'speed', as benchmarks/step.sh has them
+Needs Python with PyTorch (its LibTorch is used): \$SISA_PYTHON, or python3.
+EOF
+}
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 2
+}
+
+pack="" from="" output="" tokenizer="" texts=() steps=50 recipes=() words=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --pack | --from | --output | --tokenizer | --text | --steps | --recipe)
+            [ $# -ge 2 ] || fail "$1 needs a value; see --help."
+            case "$1" in
+                --text) texts+=("$2") ;;
+                --recipe) recipes+=("$2") ;;
+                *) declare "${1#--}=$2" ;;
+            esac
+            shift
+            ;;
+        --help | -h)
+            usage
+            exit
+            ;;
+        -*) fail "There is no option '$1'; see --help." ;;
+        *) words+=("$1") ;;
+    esac
+    shift
+done
+programs=(sisa step_profile sisa_bench test_model_gpu test_parallel_gpu test_launcher_gpu test_checkpoint)
+
+if [ -n "$pack" ]; then
+    texts+=("${words[@]}")
+    [ -n "$tokenizer" ] || fail "--tokenizer is missing; see --help."
+    [ ${#texts[@]} -gt 0 ] || fail "There is no text to pack; see --help."
+    mkdir -p "$pack/text" "$pack/lib"
+    for program in "${programs[@]}"; do
+        file="$(find build/release -maxdepth 3 -type f -name "$program" | head -n 1)"
+        [ -n "$file" ] || fail "build/release has no $program. Build all first, with nvcc on the PATH: scripts/test.sh"
+        strip -o "$pack/$program" "$file"
+    done
+    ldd "$pack/sisa_bench" | awk '/libbenchmark/ { print $3 }' | xargs -r cp -Lt "$pack/lib"
+    cp "$tokenizer" "$pack/tokenizer.json"
+    cp "${texts[@]}" "$pack/text/"
+    du -sh "$pack"
+    exit
+fi
+
+[ -n "$output" ] || fail "--output is missing; see --help."
+for part in "${words[@]}"; do
+    [[ " ${all_parts[*]} " = *" $part "* ]] || fail "There is no part '$part'; there are ${all_parts[*]}."
+done
+[ ${#words[@]} -gt 0 ] || words=("${all_parts[@]}")
+program() {
+    if [ -n "$from" ]; then echo "$from/$1"; else find build/release -maxdepth 3 -type f -name "$1" | head -n 1; fi
+}
+if [ -n "$from" ]; then
+    tokenizer="$from/tokenizer.json" texts=("$from"/text/*)
+fi
+sisa="$(program sisa)"
+[ -x "$sisa" ] || fail "There is no program sisa in ${from:-build/release}. Build it, or pack it where it is built; see --help."
+command -v nvidia-smi >/dev/null || fail "nvidia-smi is missing: there is no NVIDIA GPU here."
+export SISA_PYTHON="${SISA_PYTHON:-python3}" SISA_GOLDEN_DIR="${SISA_GOLDEN_DIR:-$PWD/tests/data/golden}"
+site="$("$SISA_PYTHON" -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])')" || fail "$SISA_PYTHON has no PyTorch."
+LD_LIBRARY_PATH="${from:+$from/lib:}$site/torch/lib:$(printf '%s:' "$site"/nvidia/*/lib)${LD_LIBRARY_PATH:-}"
+export LD_LIBRARY_PATH
+# shellcheck source=scripts/environment.sh
+. scripts/environment.sh
+mkdir -p "$output"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+failed=()
+
+say() { printf '\n==> %s (%d s)\n' "$*" $SECONDS; }
+attempt() {  # NAME COMMAND…: output to $output/NAME.log
+    local name="$1" status=0
+    shift
+    "$@" >"$output/$name.log" 2>&1 || status=$?
+    [ "$status" != 0 ] || return 0
+    failed+=("$name")
+    echo "$name failed (exit status $status), see $output/$name.log:"
+    tail -n 15 "$output/$name.log"
+    return 1
+}
+prepare() {  # tokens of the texts, once
+    [ -d "$work/tokens" ] || attempt prepare "$sisa" data prepare "${texts[@]}" --tokenizer "$tokenizer" --output "$work/tokens"
+}
+train() {  # NAME RECIPE KEY=VALUE…: a run in $work/NAME without saves
+    local name="$1" recipe="$2" settings=() setting
+    shift 2
+    for setting in "data.tokenizer=$tokenizer" "data.sources=[{path: $work/tokens}]" "checkpoint.every=0 steps" \
+        "evaluation.every=0 steps" "evaluation.tokens=100k tokens" "$@"; do
+        settings+=(--set "$setting")
+    done
+    attempt "$name" "$sisa" train "recipes/paper/$recipe.yaml" --output "$work/$name" "${settings[@]}" || return
+    cp "$work/$name/metrics.jsonl" "$output/$name.metrics.jsonl"
+}
+
+check_tests() {
+    local name
+    for name in test_model_gpu test_parallel_gpu test_launcher_gpu; do
+        if attempt "$name" "$(program "$name")"; then grep -E '^\[  (PASSED|SKIPPED) ' "$output/$name.log"; fi
+    done
+    if attempt test_checkpoint "$(program test_checkpoint)" --gtest_filter='*Gpu*'; then tail -n 1 "$output/test_checkpoint.log"; fi
+}
+check_strict() {  # the same bits twice; what it costs
+    prepare || return 0
+    local name
+    for name in strict-1 strict-2 fast; do
+        train "$name" 152m/sisa-d16 train.micro_batch=32 "train.warmup=1 step" "train.max_tokens=$((524288 * 8)) tokens" \
+            "run.determinism=${name%-*}" || return 0
+    done
+    "$SISA_PYTHON" - "$output" <<'EOF' || failed+=(strict)
+import json, pathlib, sys
+def steps(name):
+    lines = map(json.loads, (pathlib.Path(sys.argv[1]) / f"{name}.metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "event" not in line]
+runs = {name: steps(name) for name in ("strict-1", "strict-2", "fast")}
+bits = {name: [(s["loss"], s["grad_norm"]) for s in run] for name, run in runs.items()}
+speed = {name: sorted(s["tokens_per_second"] for s in run[2:])[len(run[2:]) // 2] for name, run in runs.items()}
+print("losses and gradient norms of two strict runs:", "the same bits" if bits["strict-1"] == bits["strict-2"] else "DIFFERENT")
+print("a strict and a fast run:", "the same bits" if bits["strict-1"] == bits["fast"] else "different bits")
+print(f"sisa-d16 152M, micro-batch 32: strict {speed['strict-1']:.0f} tok/s, fast {speed['fast']:.0f}")
+sys.exit(bits["strict-1"] != bits["strict-2"])
+EOF
+}
+check_kernels() {
+    if attempt kernels "$(program sisa_bench)"; then cut -c 1-160 "$output/kernels.log"; fi
+}
+check_profile() {
+    local system
+    for system in sisa-d16 transformer; do
+        if attempt "profile-$system" "$(program step_profile)" "recipes/paper/152m/$system.yaml" run.device=cuda train.micro_batch=32; then
+            head -n 16 "$output/profile-$system.log"
+        fi
+    done
+}
+check_curves() {  # fused against LibTorch's operations, 300 steps of real text, two seeds
+    prepare || return 0
+    local seed fused
+    for seed in 1 2; do
+        for fused in true false; do
+            train "curve-$seed-$fused" 50m/sisa-d16 "run.seed=$seed" "run.fused=$fused" "train.batch=32768 tokens" train.micro_batch=8 \
+                "train.max_tokens=$((32768 * 300)) tokens" "train.warmup=30 steps" "log.every=100 steps" || return 0
+        done
+    done
+    "$SISA_PYTHON" - "$output" <<'EOF' || failed+=(curves)
+import json, pathlib, statistics, sys
+curves = {}
+for seed in (1, 2):
+    for fused in ("true", "false"):
+        text = (pathlib.Path(sys.argv[1]) / f"curve-{seed}-{fused}.metrics.jsonl").read_text()
+        curves[seed, fused] = [line["loss"] for line in map(json.loads, text.splitlines()) if "event" not in line]
+mean = lambda xs: statistics.mean(xs[-50:])
+for (seed, fused), losses in curves.items():
+    print(f"seed {seed} fused {fused:5}: {len(losses)} steps, means of 50:", *(f"{statistics.mean(losses[i:i + 50]):.4f}" for i in range(0, 300, 50)))
+between = abs(mean(curves[1, "false"]) - mean(curves[2, "false"]))
+within = [abs(mean(curves[seed, "true"]) - mean(curves[seed, "false"])) for seed in (1, 2)]
+print(f"last 50 steps: fused against plain {within[0]:.4f} and {within[1]:.4f}, seed against seed {between:.4f}")
+sys.exit(max(within) > max(0.01, between))
+EOF
+}
+check_speed() {
+    prepare || return 0
+    benchmarks/step.sh --sisa "$sisa" --data "$work/tokens" --tokenizer "$tokenizer" --steps "$steps" --output "$output/speed" \
+        "${recipes[@]}" || failed+=(speed)
+    rm -rf "$output"/speed/*.run
+}
+
+nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader
+"$sisa" --version
+for part in "${words[@]}"; do
+    say "$part"
+    "check_$part"
+done
+say "done"
+[ ${#failed[@]} = 0 ] || fail "Failed: ${failed[*]}. Logs are in $output."
