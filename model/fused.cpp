@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
@@ -160,15 +161,15 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, int64_t begin
   return matmul_to(as_rows(x), weight.narrow(0, begin, end - begin).t(), type)
       .view({x.size(0), x.size(1), end - begin});
 }
-ChannelShape shape_of(const ModelConfig& config, const at::Tensor& channels, const at::Tensor& gates,
+ChannelShape shape_of(const ModelConfig& config, const at::Tensor& x, const Projection& rows,
                       const StateChannels* state) {
-  return {.batch = channels.size(0),
-          .length = channels.size(1),
+  return {.batch = x.size(0),
+          .length = x.size(1),
           .heads = config.num_heads,
           .d_head = config.d_head(),
           .d_state = state ? config.d_state : 0,
-          .row = channels.size(2),
-          .gates = gates.defined() ? gates.size(2) : 0,
+          .row = rows.channels_end,
+          .gates = rows.gates_end - rows.channels_end,
           .num_angles = state ? state->num_angles : 0,
           .decays = state && state->alpha_bias};
 }
@@ -192,49 +193,70 @@ at::Tensor value_of(const Parameter& p) {
   return p.value.detach().to(at::kFloat);
 }
 
-// One offset for each sequence and head, and how many segments there are (augmentation.h).
-void choose_offsets(const ModelConfig& config, Made& made) {
+// The shape of query and key depends on how many segments the decays take, which the host reads while the
+// device goes on with what does not.
+class SegmentCount {
+ public:
+  // decays: g (B, T, H).
+  SegmentCount(const at::Tensor& decays, double segment_width, int64_t most)
+      : least_(decays.select(1, decays.size(1) - 1).min().to(at::kCPU, at::kDouble, /*non_blocking=*/true)),
+        segment_width_(segment_width),
+        most_(most) {
+    ready_.record();
+  }
+  int64_t wait() {
+    ready_.synchronize();
+    const double segments = std::ceil(-least_.item<double>() / segment_width_);
+    return std::clamp<int64_t>(static_cast<int64_t>(segments), 1, most_);
+  }
+
+ private:
+  at::Tensor least_;
+  double segment_width_;
+  int64_t most_;
+  at::cuda::CUDAEvent ready_;
+};
+
+// One offset for each sequence and head (augmentation.h), and the count of segments where there may be
+// several.
+std::optional<SegmentCount> choose_offsets(const ModelConfig& config, Made& made) {
   const ChannelShape& s = made.shape;
   const at::Tensor g = made.decays.view({s.batch, s.length, s.heads});
   if (config.offset == "minimax") {
     made.limit = config.clamp;
     made.offsets = ((g.amax(1) + g.amin(1)) / -2).contiguous();
-    return;
+    return std::nullopt;
   }
   made.limit = config.causal_offset;
   made.segment_width = 2 * config.causal_offset;
   made.offsets = at::full({s.batch, s.heads}, made.limit, g.options());
-  if (const int64_t most = config.num_segments(); most > 1) {
-    const double decay = -g.select(1, s.length - 1).min().item<double>();  // waits for the device
-    made.shape.num_segments =
-        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(decay / made.segment_width)), 1, most);
-  }
+  if (config.num_segments() == 1) return std::nullopt;
+  return std::optional<SegmentCount>(std::in_place, g, made.segment_width, config.num_segments());
 }
 
-Made make(const ModelConfig& config, const at::Tensor& channels, const at::Tensor& gates,
-          const StateChannels* state) {
-  Made made{.shape = shape_of(config, channels, gates, state)};
-  ChannelShape& s = made.shape;
-  if (state) {
-    const int64_t tokens = s.batch * s.length;
-    if (s.num_angles > 0) made.phases = like(channels, {tokens, s.num_angles}, at::kFloat);
-    if (s.decays) {
-      made.decays = like(channels, {tokens, s.heads}, at::kDouble);
-      made.alpha_bias = value_of(*state->alpha_bias);
-    }
-    if (gates.defined())
-      kernels::scan_gates(s, gates.const_data_ptr<float>(), data_of<float>(made.alpha_bias),
-                          data_of<float>(made.phases), data_of<double>(made.decays), stream());
-    if (s.decays) choose_offsets(config, made);
-    const at::Tensor raw = state->lambda_raw
-                               ? value_of(*state->lambda_raw)
-                               : at::full({s.heads}, state->fixed_lambda_raw,
-                                          channels.options().dtype(at::kFloat).requires_grad(false));
-    made.lambda = at::softplus(raw).clamp_min(state->smallest_lambda);
-    made.amplitudes = (made.lambda.sqrt() * std::pow(static_cast<double>(s.d_head), 0.25)).contiguous();
+// Of gates (B, T, gates), which are undefined where there are none.
+std::optional<SegmentCount> make_state(const ModelConfig& config, const at::Tensor& gates,
+                                       const StateChannels& state, const at::TensorOptions& options,
+                                       Made& made) {
+  const ChannelShape& s = made.shape;
+  const int64_t tokens = s.batch * s.length;
+  const auto empty = [&](int64_t columns, at::ScalarType type) {
+    return at::empty({tokens, columns}, options.dtype(type));
+  };
+  const at::Tensor raw = state.lambda_raw
+                             ? value_of(*state.lambda_raw)
+                             : at::full({s.heads}, state.fixed_lambda_raw, options.dtype(at::kFloat));
+  made.lambda = at::softplus(raw).clamp_min(state.smallest_lambda);
+  made.amplitudes = (made.lambda.sqrt() * std::pow(static_cast<double>(s.d_head), 0.25)).contiguous();
+  if (s.num_angles > 0) made.phases = empty(s.num_angles, at::kFloat);
+  if (s.decays) {
+    made.decays = empty(s.heads, at::kDouble);
+    made.alpha_bias = value_of(*state.alpha_bias);
   }
-  s.width = attention_width(s.d_head + s.num_segments * s.d_state);
-  return made;
+  if (gates.defined())
+    kernels::scan_gates(s, gates.const_data_ptr<float>(), data_of<float>(made.alpha_bias),
+                        data_of<float>(made.phases), data_of<double>(made.decays), stream());
+  return s.decays ? choose_offsets(config, made) : std::nullopt;
 }
 
 struct MakeHeads : torch::autograd::Function<MakeHeads> {
@@ -244,12 +266,15 @@ struct MakeHeads : torch::autograd::Function<MakeHeads> {
                                const Maybe& num_limited) {
     const auto* state = reinterpret_cast<const StateChannels*>(state_handle);
     const at::Tensor weight = value.detach();
-    const at::Tensor channels = multiply(x, weight, 0, rows.channels_end, at::kBFloat16);
+    Made made{.shape = shape_of(config, x, rows, state)};
+    ChannelShape& s = made.shape;
     at::Tensor gates;
-    if (rows.gates_end > rows.channels_end)
-      gates = multiply(x, weight, rows.channels_end, rows.gates_end, at::kFloat);
-    const Made made = make(config, channels, gates, state);
-    const ChannelShape& s = made.shape;
+    if (s.gates > 0) gates = multiply(x, weight, rows.channels_end, rows.gates_end, at::kFloat);
+    std::optional<SegmentCount> num_segments;
+    if (state) num_segments = make_state(config, gates, *state, x.options().requires_grad(false), made);
+    const at::Tensor channels = multiply(x, weight, 0, rows.channels_end, at::kBFloat16);
+    if (num_segments) s.num_segments = num_segments->wait();
+    s.width = attention_width(s.d_head + s.num_segments * s.d_state);
     const at::Tensor query = like(channels, {s.batch, s.length, s.heads, s.width}, at::kBFloat16),
                      key = at::empty_like(query);
     kernels::channels(s, bits(channels), data_of<float>(cosine), data_of<float>(sine), made.state(),
