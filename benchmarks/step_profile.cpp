@@ -2,7 +2,7 @@
 //
 // step_profile RECIPE [KEY=VALUE …]
 // Trains on random tokens: two steps, then two that are recorded, of four micro-batches each. Prints tokens a
-// second and each kernel's share, calls and time.
+// second and each kernel's share, calls and time, and how long the GPU was idle before it.
 #include <ATen/ops/randint.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <fmt/format.h>
@@ -28,7 +28,7 @@ namespace profiler = torch::autograd::profiler;
 using torch::profiler::impl::ActivityType;
 
 struct Kernel {
-  double seconds = 0;
+  double seconds = 0, idle = 0;  // idle: that the GPU did nothing just before it
   int64_t calls = 0;
 };
 
@@ -40,12 +40,19 @@ std::map<std::string, Kernel> record(const std::function<void()>& work) {
   work();
   c10::cuda::device_synchronize();
   const auto result = profiler::disableProfiler();
+  std::vector<const profiler::KinetoEvent*> events;
+  for (const profiler::KinetoEvent& event : result->events())
+    if (event.deviceType() == c10::DeviceType::CUDA) events.push_back(&event);
+  std::sort(events.begin(), events.end(),
+            [](const auto* a, const auto* b) { return a->startNs() < b->startNs(); });
   std::map<std::string, Kernel> kernels;
-  for (const profiler::KinetoEvent& event : result->events()) {
-    if (event.deviceType() != c10::DeviceType::CUDA) continue;
-    Kernel& kernel = kernels[event.name()];
-    kernel.seconds += static_cast<double>(event.durationNs()) * 1e-9;
+  uint64_t end = events.empty() ? 0 : events.front()->startNs();
+  for (const profiler::KinetoEvent* event : events) {
+    Kernel& kernel = kernels[event->name()];
+    kernel.seconds += static_cast<double>(event->durationNs()) * 1e-9;
+    if (event->startNs() > end) kernel.idle += static_cast<double>(event->startNs() - end) * 1e-9;
     ++kernel.calls;
+    end = std::max<uint64_t>(end, event->startNs() + event->durationNs());
   }
   return kernels;
 }
@@ -54,14 +61,19 @@ void print(const std::map<std::string, Kernel>& kernels, double seconds) {
   std::vector<std::pair<std::string, Kernel>> sorted(kernels.begin(), kernels.end());
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  double busy = 0;
-  for (const auto& [name, kernel] : sorted) busy += kernel.seconds;
-  fmt::print("{:>7} {:>7} {:>9}  kernel; busy {:.1f}% of the time\n", "share %", "calls", "us a call",
-             100 * busy / seconds);
+  double busy = 0, idle = 0;
+  for (const auto& [name, kernel] : sorted) {
+    busy += kernel.seconds;
+    idle += kernel.idle;
+  }
+  fmt::print("{:>7} {:>7} {:>9} {:>9}  kernel; busy {:.1f} %, idle between kernels {:.1f} % of the time\n",
+             "share %", "calls", "us a call", "us before", 100 * busy / seconds, 100 * idle / seconds);
   for (const auto& [name, kernel] : sorted)
-    if (kernel.seconds > 0.001 * seconds)
-      fmt::print("{:7.2f} {:7} {:9.1f}  {}\n", 100 * kernel.seconds / seconds, kernel.calls,
-                 1e6 * kernel.seconds / static_cast<double>(kernel.calls), name.substr(0, 110));
+    if (kernel.seconds + kernel.idle > 0.001 * seconds) {
+      const double calls = static_cast<double>(kernel.calls);
+      fmt::print("{:7.2f} {:7} {:9.1f} {:9.1f}  {}\n", 100 * kernel.seconds / seconds, kernel.calls,
+                 1e6 * kernel.seconds / calls, 1e6 * kernel.idle / calls, name.substr(0, 110));
+    }
 }
 
 void run(const launcher::Recipe& recipe, const parallel::World& world) {

@@ -4,7 +4,7 @@
 #   scripts/gpu_check.sh --from FOLDER --output LOGS   on the GPU host, in a checkout of the same commit
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-all_parts=(tests strict kernels profile curves speed)
+all_parts=(tests strict kernels profile curves scaling speed)
 
 usage() {
     cat <<EOF
@@ -15,7 +15,7 @@ Usage: scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…
   --text FILE       once for each
   --output LOGS     a folder for logs and results
   PART              of: ${all_parts[*]}; without any, all
-  --steps N         timed steps of a recipe in 'speed' [50]
+  --steps N         timed steps of a recipe in 'speed' and 'scaling' [50]
   --recipe RECIPE   of 'speed', as benchmarks/step.sh has them
 Needs Python with PyTorch (its LibTorch is used): \$SISA_PYTHON, or python3.
 EOF
@@ -104,14 +104,15 @@ attempt() {  # NAME COMMAND…: output to $output/NAME.log
 prepare() {  # tokens of the texts, once
     [ -d "$work/tokens" ] || attempt prepare "$sisa" data prepare "${texts[@]}" --tokenizer "$tokenizer" --output "$work/tokens"
 }
-train() {  # NAME RECIPE KEY=VALUE…: a run in $work/NAME without saves
-    local name="$1" recipe="$2" settings=() setting
+train() {  # NAME RECIPE KEY=VALUE…: a run in $work/NAME without saves, on $ranks GPUs
+    local name="$1" recipe="$2" settings=() setting start=()
     shift 2
+    if [ "${ranks:-1}" -gt 1 ]; then start=(mpirun -n "$ranks"); fi
     for setting in "data.tokenizer=$tokenizer" "data.sources=[{path: $work/tokens}]" "checkpoint.every=0 steps" \
         "evaluation.every=0 steps" "evaluation.tokens=100k tokens" "$@"; do
         settings+=(--set "$setting")
     done
-    attempt "$name" "$sisa" train "recipes/paper/$recipe.yaml" --output "$work/$name" "${settings[@]}" || return
+    attempt "$name" "${start[@]}" "$sisa" train "recipes/paper/$recipe.yaml" --output "$work/$name" "${settings[@]}" || return
     cp "$work/$name/metrics.jsonl" "$output/$name.metrics.jsonl"
 }
 
@@ -177,6 +178,30 @@ between = abs(mean(curves[1, "false"]) - mean(curves[2, "false"]))
 within = [abs(mean(curves[seed, "true"]) - mean(curves[seed, "false"])) for seed in (1, 2)]
 print(f"last 50 steps: fused against plain {within[0]:.4f} and {within[1]:.4f}, seed against seed {between:.4f}")
 sys.exit(max(within) > max(0.01, between))
+EOF
+}
+check_scaling() {  # all GPUs of this host against one of them
+    local gpus ranks recipe=152m/sisa-d16
+    gpus="$(nvidia-smi --list-gpus | wc -l)"
+    if [ "$gpus" -lt 2 ]; then
+        echo "This host has one GPU: nothing to compare."
+        return 0
+    fi
+    prepare || return 0
+    for ranks in 1 "$gpus"; do
+        train "scaling-$ranks" "$recipe" train.micro_batch=64 "train.warmup=1 step" "train.max_tokens=$((524288 * (steps + 3))) tokens" || return 0
+    done
+    "$SISA_PYTHON" - "$output" "$gpus" <<'EOF' || failed+=(scaling)
+import json, pathlib, statistics, sys
+def run(ranks):
+    lines = map(json.loads, (pathlib.Path(sys.argv[1]) / f"scaling-{ranks}.metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "event" not in line]
+gpus = int(sys.argv[2])
+one, several = run(1), run(gpus)
+speed = lambda steps: statistics.harmonic_mean(s["tokens_per_second"] for s in steps[3:])
+apart = max(abs(a["loss"] - b["loss"]) / a["loss"] for a, b in zip(one, several))
+print(f"152m/sisa-d16, {len(one) - 3} steps: 1 GPU {speed(one) / 1e3:.1f}K tok/s, {gpus} GPUs {speed(several) / 1e3:.1f}K, "
+      f"{100 * speed(several) / gpus / speed(one):.2f} % of {gpus} times one; losses at most {apart:.1e} apart")
 EOF
 }
 check_speed() {
