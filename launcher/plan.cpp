@@ -4,6 +4,7 @@
 
 #include "common/quantity.h"
 #include "launcher/recipe_keys.h"
+#include "model/costs.h"
 #include "model/language_model.h"
 
 namespace sisa::launcher {
@@ -24,6 +25,13 @@ Plan::Flops flops_per_token(const Recipe& recipe) {
           .exact = 3 * model::forward_flops(c, T)};
 }
 
+double bytes_per_token(const Recipe& recipe) {
+  const auto N = static_cast<double>(model::num_parameters(recipe.model));
+  const auto micro_batch = static_cast<double>(recipe.train.micro_batch * recipe.data.sequence_length);
+  return model::activation_bytes(recipe.model) + N * model::weight_bytes_a_micro_batch / micro_batch +
+         N * model::weight_bytes_a_step / static_cast<double>(recipe.train.batch);
+}
+
 Plan make_plan(const Recipe& recipe, int64_t ranks) {
   check_ranks(recipe, ranks);
   model::LanguageModel model(recipe.model, recipe.run.precision, padding(recipe));
@@ -41,7 +49,8 @@ Plan make_plan(const Recipe& recipe, int64_t ranks) {
           .total_tokens = recipe.total_steps() * recipe.train.batch,
           .samples_per_step = recipe.samples_per_step(),
           .memory = space.memory(),
-          .flops = flops_per_token(recipe)};
+          .flops = flops_per_token(recipe),
+          .bytes = bytes_per_token(recipe)};
 }
 
 Rows plan_rows(const Recipe& recipe, const Plan& plan) {
@@ -77,6 +86,8 @@ Rows plan_rows(const Recipe& recipe, const Plan& plan) {
       {"FLOPs a token",
        fmt::format("{} (6 N + 12 L d T), {} counted exactly", common::format_short(plan.flops.usual),
                    common::format_short(plan.flops.exact))},
+      {"bytes a token",
+       fmt::format("{} through a GPU's memory, at the least (bf16)", format_bytes(plan.bytes))},
       {"FLOPs of the run",
        fmt::format("{:.2e}, {:.2e}", plan.flops.usual * static_cast<double>(plan.total_tokens),
                    plan.flops.exact * static_cast<double>(plan.total_tokens))},

@@ -27,12 +27,14 @@ struct Plan {
     double exact = 0;  // three times model::forward_flops
   };
   Flops flops;
+  double bytes = 0;  // that cross a GPU's memory for a token, at the least, in bf16 (model/costs.h)
 };
 
 // Throws Error if there are more ranks than samples in a step. Allocates nothing, whatever the model's size.
 Plan make_plan(const Recipe& recipe, int64_t ranks);
 
 Plan::Flops flops_per_token(const Recipe& recipe);
+double bytes_per_token(const Recipe& recipe);
 
 // For boxed_table.
 Rows plan_rows(const Recipe& recipe, const Plan& plan);

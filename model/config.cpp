@@ -33,18 +33,6 @@ int64_t num_parameters(const ModelConfig& config) {
   return common::count_elements(model.parameters());
 }
 
-double forward_flops(const ModelConfig& config, int64_t sequence_length) {
-  LanguageModel model(config, common::Precision::fp32, 1);
-  int64_t weights = 0;
-  for (const common::Parameter* p : model.parameters())
-    if (p->group == common::Group::matrix)
-      for (const common::Block& block : p->blocks) weights += block.numel();
-  const int64_t channels = 2 * config.d_head() + (config.system == "sisa" ? config.d_state : 0);
-  const double seen = (static_cast<double>(sequence_length) + 1) / 2;  // tokens, on average
-  return 2 * (static_cast<double>(weights) +
-              static_cast<double>(config.num_layers * config.num_heads * channels) * seen);
-}
-
 int64_t match_d_ff(ModelConfig config, int64_t target) {
   config.d_ff = 1;
   const int64_t one = num_parameters(config);

@@ -38,11 +38,6 @@ void validate(const ModelConfig& config);
 // Logical parameters, without allocating any.
 int64_t num_parameters(const ModelConfig& config);
 
-// Floating-point operations of a forward pass, a token on average over a sequence of so many: 2 for each
-// weight of the matrices (of the embedding as the head) and for each channel of each score that the causal
-// mask leaves, and of each value it weighs (spec 1.3). Norms, gates' functions and softmax are not counted.
-double forward_flops(const ModelConfig& config, int64_t sequence_length);
-
 // The d_ff >= 1 whose parameter count is nearest to `target`; throws Error if none is within half a step of
 // d_ff.
 int64_t match_d_ff(ModelConfig config, int64_t target);

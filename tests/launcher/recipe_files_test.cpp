@@ -155,6 +155,26 @@ TEST(RecipeFolder, MemoryFollowsTheRanks) {
   EXPECT_DOUBLE_EQ(one.flops.usual, 6.0 * 151'878'144 + 12.0 * 12 * 768 * 2048);
 }
 
+// Counted by hand, in bytes: of a micro-batch so large that its tokens alone matter.
+TEST(RecipeFolder, BytesOfATokenAreThoseOfItsPasses) {
+  const std::vector<std::string> large = {"train.micro_batch=1048576", "train.batch=1000000000000000 tokens",
+                                          "data.sequence_length=1000000 tokens",
+                                          "train.max_tokens=1000000000000000 tokens", "train.warmup=0"};
+  const double d = 768, f = 3072, V = 50277, L = 12;
+  // Products, norms, SwiGLU, attention with what is around it; head and embedding.
+  const double layer = 6 * (3 * d + d + (d + d) + (2 * f + d) + (d + f)) + 2 * 16 * d + 2 * 8 * f +
+                       2 * (4 + 4 + 5 + 4 + 2 + 5) * d;
+  const double rest = 6 * (V + d) + 16 * d + 2 * 2 * V + 2 * 7 * d;
+  EXPECT_NEAR(make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml", large), 1).bytes,
+              L * layer + rest, 10);
+  // State channels: 48 more in products and passes for each, and the gates.
+  const double sisa = make_plan(load_recipe(root / "recipes/paper/152m/sisa-d16.yaml", large), 1).bytes;
+  EXPECT_GT(sisa, L * layer + rest);
+  EXPECT_LT(sisa, 1.1 * (L * layer + rest));
+  // Small micro-batches read the weights more often.
+  EXPECT_GT(make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml"), 1).bytes, L * layer + rest);
+}
+
 // With SISA_UPDATE_DOCS=1 in the environment the test rewrites its part of the page.
 TEST(RecipeFolder, ThePageOfKeysIsUpToDate) {
   const fs::path page = root / "docs/recipes.md";

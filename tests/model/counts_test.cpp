@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "model/config.h"
+#include "model/costs.h"
 
 namespace sisa::tests {
 namespace {
