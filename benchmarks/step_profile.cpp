@@ -4,6 +4,7 @@
 // Trains on random tokens: two steps, then two that are recorded, of four micro-batches each. Prints tokens a
 // second and each kernel's share, calls and time, and how long the GPU was idle before it.
 #include <ATen/ops/randint.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
@@ -84,6 +85,7 @@ void run(const launcher::Recipe& recipe, const parallel::World& world) {
                              .device = device,
                              .pad_to = 128,
                              .micro_batch = recipe.train.micro_batch,
+                             .recompute = recipe.train.recompute,
                              .optimizer = recipe.optimizer},
                             world);
   learner.space().initialise(recipe.run.seed);
@@ -102,8 +104,10 @@ void run(const launcher::Recipe& recipe, const parallel::World& world) {
   };
   steps();
   double seconds = timed(steps);
-  fmt::print("{:.0f} tok/s with micro-batches of {}\n", static_cast<double>(2 * samples * T) / seconds,
-             recipe.train.micro_batch);
+  const auto memory = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+  fmt::print("{:.0f} tok/s with micro-batches of {}; {:.1f} GiB at most\n",
+             static_cast<double>(2 * samples * T) / seconds, recipe.train.micro_batch,
+             static_cast<double>(memory.reserved_bytes[0].peak) / (1 << 30));
   std::map<std::string, Kernel> kernels;
   seconds = timed([&] { kernels = record(steps); });
   print(kernels, seconds);

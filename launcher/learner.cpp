@@ -15,7 +15,9 @@ Learner::Learner(const model::ModelConfig& config, const LearnerOptions& options
       space_(model_.parameters(), {options.precision, options.device, /*training=*/true, options.sharded},
              world.rank(), world.size()),
       communicator_(parallel::make_communicator(world, options.device)),
-      optimizer_(space_, options.optimizer) {}
+      optimizer_(space_, options.optimizer) {
+  model_.set_recomputed_layers(options.recompute);
+}
 
 std::vector<Learner::MicroBatch> Learner::micro_batches(int64_t num_samples) const {
   std::vector<MicroBatch> result;

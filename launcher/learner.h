@@ -26,6 +26,7 @@ struct LearnerOptions {
   int64_t pad_to = 8;       // physical rows and widths of stored matrices are multiples of this
   bool sharded = true;      // each rank holds its slice of masters and moments; false: all of them
   int64_t micro_batch = 4;  // samples that a rank runs at once, at most
+  int64_t recompute = 0;    // layers, from the first on, whose activations are computed again instead of kept
   parallel::AdamWOptions optimizer;
 };
 

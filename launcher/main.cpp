@@ -85,11 +85,11 @@ int run(const Command& command, const parallel::World& world) {
   } catch (const Error& error) {
     return fail_alone(world, error.what(), error.status());
   } catch (const c10::OutOfMemoryError& error) {
-    return fail_alone(
-        world,
-        fmt::format("{} Lower train.micro_batch, or use more ranks with optimizer.sharded: true.",
-                    error.what_without_backtrace()),
-        common::failure);
+    return fail_alone(world,
+                      fmt::format("{} Lower train.micro_batch, raise train.recompute, or use more ranks with "
+                                  "optimizer.sharded: true.",
+                                  error.what_without_backtrace()),
+                      common::failure);
   } catch (const c10::Error& error) {
     return fail_alone(world,
                       fmt::format("Internal error, please report it: {}", error.what_without_backtrace()),

@@ -144,6 +144,10 @@ void check_model(const Recipe& recipe) {
   } catch (const Error& error) {
     throw Error("{}: {}", place(recipe, model_keys_in(error.what())), error.what());
   }
+  if (recipe.train.recompute > recipe.model.num_layers)
+    throw Error("{}: train.recompute is {}, but the model has {} layers.",
+                place(recipe, {"train.recompute", "model.num_layers"}), recipe.train.recompute,
+                recipe.model.num_layers);
   constexpr int64_t byte_tokens = 257;  // 256 bytes and the end of a text
   if (recipe.data.tokenizer == "bytes" && recipe.model.vocab_size < byte_tokens)
     throw Error("{}: model.vocab_size is {}, but the tokenizer `bytes` has {} tokens.",

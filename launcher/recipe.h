@@ -52,6 +52,7 @@ struct TrainSection {
   int64_t max_tokens = 5'000'000'000;
   int64_t batch = 524'288;  // tokens a step, over all ranks
   int64_t micro_batch = 4;  // samples that a rank runs at once, at most
+  int64_t recompute = 0;    // layers whose activations are not kept for the backward pass
   ScheduleKind schedule = ScheduleKind::cosine;
   common::Quantity warmup = {500, common::Unit::steps};  // steps or tokens
   WarmupStart warmup_start = WarmupStart::zero;

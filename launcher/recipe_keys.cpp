@@ -208,6 +208,10 @@ void add_train(std::vector<RecipeKey>& rows) {
            "tokens a step over all ranks; a multiple of data.sequence_length")
       .add("micro_batch", &TrainSection::micro_batch, count(1, 1 << 20),
            "samples that a rank runs at once, at most; decides memory and speed, not the result")
+      .add("recompute", &TrainSection::recompute, count(0, 1 << 20),
+           "layers, from the first on, whose activations are computed again in the backward pass instead of "
+           "kept: less "
+           "memory, more time, the same result; at most model.num_layers")
       .add("schedule", &TrainSection::schedule,
            choice<ScheduleKind>({{"cosine", ScheduleKind::cosine},
                                  {"wsd", ScheduleKind::wsd},

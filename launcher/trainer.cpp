@@ -81,6 +81,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
                 .pad_to = padding(recipe),
                 .sharded = recipe.optimizer.sharded,
                 .micro_batch = recipe.train.micro_batch,
+                .recompute = recipe.train.recompute,
                 .optimizer = recipe.optimizer},
                world),
       store_(folder_.checkpoints(), world),

@@ -9,6 +9,7 @@
 
 #include "model/functional.h"
 #include "model/layer.h"
+#include "model/recompute.h"
 
 namespace sisa::model {
 
@@ -41,11 +42,14 @@ std::vector<common::Parameter*> LanguageModel::parameters() {
 
 at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
   Stream stream{embedding(tokens, embedding_), {}};
-  for (const auto& layer : layers_) {
-    if (pass == Pass::training)
-      stream = layer->forward(stream);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    Layer& layer = *layers_[i];
+    // The first layers: when their turn comes, the memory of the others is free already.
+    const bool recompute = at::GradMode::is_enabled() && static_cast<int64_t>(i) < num_recomputed_;
+    if (pass == Pass::evaluation)
+      stream.x = layer.evaluate(stream.x);
     else
-      stream.x = layer->evaluate(stream.x);
+      stream = recompute ? recomputed(layer, stream) : layer.forward(stream);
     if (hidden) hidden->push_back(stream.value());
   }
   return add_rms_norm(stream.x, stream.delta, final_norm_, block_norm_epsilon,

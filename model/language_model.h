@@ -51,6 +51,10 @@ class LanguageModel {
   const ModelConfig& config() const { return config_; }
   std::vector<common::Parameter*> parameters();  // in the order embedding, layers, final norm
 
+  // From now on loss_sum keeps no activations of the first n layers for the backward pass, which computes
+  // them again: less memory, more time, the same gradients. n <= num_layers.
+  void set_recomputed_layers(int64_t n) { num_recomputed_ = n; }
+
   // Sum over all predicted tokens of the cross entropy, a scalar of statistics_type with its graph;
   // `backward()`, called on just that, adds to the parameters' gradients (where fused.h serves, the head's
   // are added by this call already). tokens, targets: (B, T) int64, ids in [0, vocab_size). Targets may lie
@@ -92,6 +96,7 @@ class LanguageModel {
   common::Parameter embedding_;
   std::vector<std::unique_ptr<Layer>> layers_;
   common::Parameter final_norm_;
+  int64_t num_recomputed_ = 0;
 };
 
 }  // namespace sisa::model

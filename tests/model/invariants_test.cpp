@@ -55,6 +55,35 @@ TEST_P(EverySystem, PaddingChangesNothingAndStaysZero) {
   EXPECT_DOUBLE_EQ(physical, logical);
 }
 
+TEST_P(EverySystem, RecomputedActivationsGiveTheSameGradients) {
+  at::manual_seed(3);
+  const at::Tensor x = tokens(2, 19), y = tokens(2, 19);
+  model::ModelConfig config = small_config(GetParam());
+  config.max_segments = 1;
+  config.causal_offset = 0.5;  // so that some pairs are limited, and counted
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    BoundModel kept(config, precision), again(config, precision);
+    const at::Tensor a = kept.model.loss_sum(x, y);
+    a.backward();
+    const at::Tensor limited = kept.model.take_num_limited();
+    for (const int64_t n : {1, 2}) {
+      again.model.set_recomputed_layers(n);
+      again.space.zero_gradients();
+      const at::Tensor b = again.model.loss_sum(x, y);
+      b.backward();
+      EXPECT_TRUE(a.equal(b));
+      for (const std::string& name : kept.names())
+        EXPECT_TRUE(kept.gradient(name).equal(again.gradient(name))) << name << ", " << n << " layers";
+      const at::Tensor limited_again = again.model.take_num_limited();
+      ASSERT_EQ(limited.defined(), limited_again.defined());
+      if (limited.defined()) {
+        EXPECT_GT(limited.item<int64_t>(), 0);
+        EXPECT_EQ(limited.item<int64_t>(), limited_again.item<int64_t>());
+      }
+    }
+  }
+}
+
 TEST_P(EverySystem, EarlierLogitsDoNotDependOnLaterTokens) {
   at::manual_seed(4);
   BoundModel bound(small_config(GetParam()), Precision::fp32);
