@@ -10,7 +10,8 @@ Usage: benchmarks/step.sh --data FOLDER --tokenizer FILE --output FOLDER [OPTION
   --data FOLDER     of 'sisa data prepare', with ids of 16 bits
   --tokenizer FILE  the one that made them
   --output FOLDER   for logs and results.jsonl, which later calls add to
-  --steps N         timed steps of each, after 3 untimed; a result takes at least 50 [50]
+  --steps N         timed steps, after 3 untimed; a result takes at least 50 [50]
+  --peer-steps N    PyTorch's [as many]
   --sisa PROGRAM    [build/release/sisa]
   --no-peer         ours alone
 Python with PyTorch: \$SISA_PYTHON, or python3.
@@ -21,12 +22,13 @@ fail() {
     exit 2
 }
 
-steps=50 sisa="$here/../build/release/sisa" data="" tokenizer="" output="" peer=1 recipes=()
+steps=50 peer_steps="" sisa="$here/../build/release/sisa" data="" tokenizer="" output="" peer=1 recipes=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --data | --tokenizer | --output | --steps | --sisa)
+        --data | --tokenizer | --output | --steps | --peer-steps | --sisa)
             [ $# -ge 2 ] || fail "$1 needs a value; see --help."
-            declare "${1#--}=$2"
+            variable="${1#--}"
+            declare "${variable/-/_}=$2"
             shift
             ;;
         --no-peer) peer=0 ;;
@@ -43,18 +45,19 @@ while [ $# -gt 0 ]; do
     shift
 done
 for needed in data tokenizer output; do [ -n "${!needed}" ] || fail "--$needed is missing; see --help."; done
-[[ "$steps" =~ ^[1-9][0-9]*$ ]] || fail "--steps is '$steps', no number of steps."
+peer_steps="${peer_steps:-$steps}"
+for number in "$steps" "$peer_steps"; do [[ "$number" =~ ^[1-9][0-9]*$ ]] || fail "'$number' is no number of steps."; done
 [ -x "$sisa" ] || fail "$sisa is no program. Build it, or say which: --sisa PROGRAM."
 command -v nvidia-smi >/dev/null || fail "nvidia-smi is missing: there is no NVIDIA GPU here."
 [ ${#recipes[@]} -gt 0 ] || recipes=(152m/transformer 152m/sisa-d16 50m/sisa-d64 369m/transformer 369m/sisa-d128)
-python="${SISA_PYTHON:-python3}"
+python="${SISA_PYTHON:-python3}" gpu="${CUDA_VISIBLE_DEVICES:-0}"
 mkdir -p "$output"
 
 # A sample of clocks, power and temperature every 2 seconds while a command runs: $output/NAME.clocks.csv.
 watched() {
     local name="$1" status=0
     shift
-    nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader,nounits -l 2 >"$output/$name.clocks.csv" &
+    nvidia-smi --id="${gpu%%,*}" --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader,nounits -l 2 >"$output/$name.clocks.csv" &
     local watcher=$!
     "$@" >"$output/$name.log" 2>&1 || status=$?
     kill "$watcher" 2>/dev/null || true
@@ -84,7 +87,7 @@ for recipe in "${recipes[@]}"; do
     case "$recipe" in 369m/*) tried=(8 16) ;; 152m/sisa*) tried=(32) ;; *) tried=(64) ;; esac  # the best known
     d_state=0
     [[ "$recipe" =~ sisa-d([0-9]+)$ ]] && d_state="${BASH_REMATCH[1]}"
-    if watched "$name.torch" "$python" "$here/torch_peer.py" --scale "${recipe%%/*}" --d-state "$d_state" --steps "$steps" \
+    if watched "$name.torch" "$python" "$here/torch_peer.py" --scale "${recipe%%/*}" --d-state "$d_state" --steps "$peer_steps" \
         --micro-batch "${tried[@]}" --tokens "$data/train-00000.bin"; then
         "$python" "$here/step_table.py" --add "$output" --recipe "$recipe" --who torch --from "$output/$name.torch.log"
     else
@@ -92,6 +95,6 @@ for recipe in "${recipes[@]}"; do
     fi
 done
 "$sisa" --version
-nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader
+nvidia-smi --id="${gpu%%,*}" --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader
 "$python" "$here/step_table.py" --show "$output"
 exit "$failed"
