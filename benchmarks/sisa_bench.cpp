@@ -8,6 +8,7 @@
 // and not of its L2 cache.
 #include <ATen/TensorOperators.h>
 #include <ATen/cuda/CUDAEvent.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randint.h>
@@ -19,6 +20,7 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -156,9 +158,12 @@ Case channels(int64_t segments, bool backward) {
   const auto work = [=](int64_t) {
     const kernels::ChannelState state{phases, decays, offsets, amplitudes, 60, 120};
     if (backward)
-      kernels::channels_backward(s, projections, cosine, sine, state, query, key, value_gradient,
-                                 {length * d_model, d_model, d_head}, gradient, sums, amplitude_gradients,
-                                 stream());
+      kernels::channels_backward(s, projections, cosine, sine, state,
+                                 {.query = query,
+                                  .key = key,
+                                  .value = value_gradient,
+                                  .value_strides = {length * d_model, d_model, d_head}},
+                                 gradient, sums, amplitude_gradients, stream());
     else
       kernels::channels(s, projections, cosine, sine, state, query, key, num_limited, stream());
   };
@@ -261,6 +266,52 @@ Case attention(int64_t d_qk, bool backward) {
   return {.work = work, .flops = (backward ? 3 : 1) * 2 * scores * static_cast<double>(d_qk + d_head)};
 }
 
+// Our own, for Hopper GPUs, one direction a call. `steps`: by how many its exponents grow along a sequence.
+Case hopper_attention(int64_t state, int64_t steps, bool backward) {
+  const int64_t d_qk = d_head + state, blocks = length / kernels::exponent_block;
+  const Array query = bf16({batch, length, num_heads, d_qk}), key = bf16({batch, length, num_heads, d_qk}),
+              value = bf16({batch, length, num_heads, d_head}),
+              output = bf16({batch, length, num_heads, d_head}),
+              output_gradient = bf16({batch, length, num_heads, d_head}),
+              query_gradient = fp32({batch, length, num_heads, d_qk}),
+              key_gradient = bf16({batch, length, num_heads, d_head}),
+              state_gradient = fp32({batch, length, num_heads, std::max<int64_t>(state, 1)}),
+              value_gradient = bf16({batch, length, num_heads, d_head}),
+              logsumexp = fp32({batch, num_heads, kernels::attention_rows(length)}),
+              workspace = fp32({batch, num_heads, kernels::attention_rows(length)}),
+              exponents = (at::arange(blocks, value.options().dtype(at::kFloat)) * steps / blocks)
+                              .floor()
+                              .to(at::kShort)
+                              .repeat({batch * num_heads, 1});
+  const kernels::AttentionShape shape{.batch = batch,
+                                      .length = length,
+                                      .heads = num_heads,
+                                      .d_state = state,
+                                      .scale = 1 / std::sqrt(static_cast<double>(d_head)),
+                                      .exponents = state > 0 ? exponents.const_data_ptr<int16_t>() : nullptr,
+                                      .value_strides = {length * d_model, d_model, d_head}};
+  const Array turns = full({kernels::attention_turns(shape)}, 0, at::kInt);
+  kernels::attention(shape, query, key, value, output, logsumexp, stream());
+  const auto work = [=](int64_t) {
+    [[maybe_unused]] const Array& used = exponents;
+    if (!backward) {
+      kernels::attention(shape, query, key, value, output, logsumexp, stream());
+      return;
+    }
+    turns.zero_();
+    kernels::attention_backward(shape, query, key, value, output, logsumexp,
+                                {output_gradient,
+                                 query_gradient,
+                                 key_gradient,
+                                 state_gradient,
+                                 value_gradient,
+                                 {length * d_model, d_model, d_head}},
+                                workspace, turns, stream());
+  };
+  const double scores = static_cast<double>(batch * num_heads) * length * (length + 1) / 2;
+  return {.work = work, .flops = (backward ? 2 : 1) * 2 * scores * static_cast<double>(d_qk + d_head)};
+}
+
 // Of the device, a second; 0: unknown.
 struct Limits {
   double bytes, flops;
@@ -327,6 +378,18 @@ bool run(const Limits& limits) {
     for (const int64_t n : {64, 80, 96, 128, 192})
       add(fmt::format("attention{}/d_qk:{}", backward ? "_both_ways" : "", n),
           [=] { return attention(n, backward); });
+  }
+  if (kernels::attention_fits(d_head, d_state)) {
+    for (const bool backward : {false, true}) {
+      const auto name = [&](int64_t n, const char* how) {
+        return fmt::format("hopper_attention{}/d_state:{}{}", backward ? "_backward" : "", n, how);
+      };
+      for (const int64_t n : {0, 16, 32, 64, 128})
+        add(name(n, ""), [=] { return hopper_attention(n, 0, backward); });
+      for (const int64_t steps : {4, 40})
+        add(name(d_state, fmt::format("/steps:{}", steps).c_str()),
+            [=] { return hopper_attention(d_state, steps, backward); });
+    }
   }
   for (const Product& p : products)
     for (const auto& [pass, name] : {std::pair(forward, "forward"),

@@ -56,4 +56,16 @@ bool heads_usable(const at::Tensor& x, const common::Parameter& matrix, const Mo
 Heads heads(const at::Tensor& x, common::Parameter& matrix, const ModelConfig& config, const Projection& rows,
             const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state);
 
+// The same and attention, on GPUs for which we have an attention of our own (model/kernels/kernels.h): output
+// (B, T, H d_head). Of `causal` decay it is exact at any number of nats without segments, unless the config
+// says how many segments there may be.
+struct Attended {
+  at::Tensor output, num_limited;
+};
+bool attention_usable(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
+                      const Projection& rows);
+Attended attention(const at::Tensor& x, common::Parameter& matrix, const ModelConfig& config,
+                   const Projection& rows, const at::Tensor& cosine, const at::Tensor& sine,
+                   const StateChannels* state);
+
 }  // namespace sisa::model::fused

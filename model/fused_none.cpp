@@ -25,6 +25,9 @@ bool cross_entropy_usable(const at::Tensor&, const common::Parameter&) {
 bool heads_usable(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
   return false;
 }
+bool attention_usable(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
+  return false;
+}
 Normed add_rms_norm(const at::Tensor&, const at::Tensor&, common::Parameter&, double) {
   unreachable();
 }
@@ -36,6 +39,11 @@ at::Tensor cross_entropy_sum(const at::Tensor&, common::Parameter&, int64_t, con
 }
 Heads heads(const at::Tensor&, common::Parameter&, const ModelConfig&, const Projection&, const at::Tensor&,
             const at::Tensor&, const StateChannels*) {
+  unreachable();
+}
+
+Attended attention(const at::Tensor&, common::Parameter&, const ModelConfig&, const Projection&,
+                   const at::Tensor&, const at::Tensor&, const StateChannels*) {
   unreachable();
 }
 

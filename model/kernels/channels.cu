@@ -29,7 +29,7 @@ __device__ void load4(const float* from, float (&to)[4]) {
 
 // Where a token stands in one head.
 struct Place {
-  int segment = 0;
+  int segment = 0, exponent_of_block = 0;
   float query = 1, key = 1;  // factors e^u and e^-u of its own segment, times the amplitude
   float exponent = 0;        // u
   bool limited = false;
@@ -39,7 +39,15 @@ __device__ Place place_of(const ChannelShape& s, const ChannelState& state, int6
   Place place;
   if (s.decays) {
     const double g = state.decays[token * s.heads + head];
-    double u = g + state.offsets[sequence * s.heads + head];
+    double u = g;
+    if (state.exponents) {
+      const int64_t in_block = (token - sequence * s.length) % exponent_block;
+      const double first = state.decays[(token - in_block) * s.heads + head];
+      place.exponent_of_block = static_cast<int>(fmin(floor(first / -exponent_step), 32766.0));
+      u += exponent_step * (place.exponent_of_block + 1);
+    } else {
+      u += state.offsets[sequence * s.heads + head];
+    }
     if (s.num_segments > 1) {
       place.segment =
           min(static_cast<int>(s.num_segments) - 1, static_cast<int>(floor(g / -state.segment_width)));
@@ -59,6 +67,10 @@ __device__ float key_factor(const ChannelState& state, const Place& place, int k
   if (k <= place.segment) return k == place.segment ? place.key : 0;
   const float more = static_cast<float>((k - place.segment) * state.segment_width);
   return state.amplitudes[head] * expf(-place.exponent - more);
+}
+
+__device__ int64_t blocks_of(const ChannelShape& s) {
+  return (s.length + exponent_block - 1) / exponent_block;
 }
 
 constexpr int tokens_per_block = 4;
@@ -103,6 +115,9 @@ __device__ void turns(const ChannelShape& s, const ChannelState& state, const St
     load4(state.phases + item.token * s.num_angles + (item.head * s.d_state + item.channel) / 2, phase);
 #pragma unroll
   for (int p = 0; p < 4; ++p) __sincosf(phase[p], &sine[p], &cosine[p]);
+}
+__device__ Float8 as_stored(const Float8& x) {
+  return unpack8(pack8(x));
 }
 __device__ Float8 scaled(const Float8& x, float factor) {
   Float8 result;
@@ -156,6 +171,10 @@ __device__ void state_channels(const ChannelShape& s, const StateItem& item,
   rotate(c, cosine, sine);
   const Place place = place_of(s, state, item.sequence, item.token, item.head);
   if (place.limited && item.channel == 0) atomicAdd(num_limited, 1ull);
+  const int64_t t = item.token - item.sequence * s.length;
+  if (state.exponents && item.channel == 0 && t % exponent_block == 0)
+    state.exponents[(item.sequence * s.heads + item.head) * blocks_of(s) + t / exponent_block] =
+        static_cast<int16_t>(place.exponent_of_block);
   const int64_t to = (item.token * s.heads + item.head) * s.width + s.d_head;
   for (int n = item.channel, k = 0; n < after_rotary; n += d_state, ++k) {
     const float of_key = k < num_segments ? key_factor(state, place, k, item.head) : 0;
@@ -181,19 +200,29 @@ __global__ void __launch_bounds__(most_threads)
 // Gradients come in two kernels: in one, the registers of the state channels would leave few threads for the
 // rotary ones (5 to 30 % slower).
 //
-// Rotary channels of query and key, and the value.
-__host__ __device__ int rotary_backward_items(const ChannelShape& s) {
-  return static_cast<int>(3 * s.heads * s.d_head / 8);
+// What comes back from attention: `stride` numbers for each token and head.
+template <typename Number>
+struct Incoming {
+  const Number* data;
+  int stride;
+  __device__ Float8 at(int64_t token, int heads, int head, int channel) const {
+    return load8(data + (token * heads + head) * stride + channel);
+  }
+};
+
+// Rotary channels of query and key, and the value, if there is one.
+__host__ __device__ int rotary_backward_items(const ChannelShape& s, bool with_value) {
+  return static_cast<int>((with_value ? 3 : 2) * s.heads * s.d_head / 8);
 }
+template <typename Query>
 __global__ void __launch_bounds__(most_threads)
     rotary_backward_kernel(ChannelShape s, const float* __restrict__ cosine_table,
-                           const float* __restrict__ sine_table, const Bf16* __restrict__ query_gradient,
-                           const Bf16* __restrict__ key_gradient, const Bf16* __restrict__ value_gradient,
-                           int64_t value_sequence, int64_t value_token, int64_t value_head,
-                           Bf16* __restrict__ gradient) {
+                           const float* __restrict__ sine_table, Incoming<Query> query, Incoming<Bf16> key,
+                           const Bf16* __restrict__ value_gradient, int64_t value_sequence,
+                           int64_t value_token, int64_t value_head, Bf16* __restrict__ gradient) {
   const Tokens tokens(s);
   const int heads = static_cast<int>(s.heads), d_head = static_cast<int>(s.d_head), vectors = d_head / 8;
-  for (int i = threadIdx.x; i < rotary_backward_items(s); i += blockDim.x) {
+  for (int i = threadIdx.x; i < rotary_backward_items(s, value_gradient != nullptr); i += blockDim.x) {
     const int part = i / (heads * vectors), head = i / vectors % heads, channel = i % vectors * 8;
 #pragma unroll
     for (int j = 0; j < tokens_per_block; ++j) {
@@ -206,7 +235,7 @@ __global__ void __launch_bounds__(most_threads)
                   channel);
       } else {
         float cosine[4], sine[4];
-        x = load8((part ? key_gradient : query_gradient) + (token * heads + head) * s.width + channel);
+        x = part ? key.at(token, heads, head, channel) : query.at(token, heads, head, channel);
         load4(cosine_table + (t * d_head + channel) / 2, cosine);
         load4(sine_table + (t * d_head + channel) / 2, sine);
         rotate_back(x, cosine, sine);
@@ -216,44 +245,55 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-// With c = R(Phi) C and the factor f of each, gradients of c are f times those of what attention saw; of Phi
-// <dc, J c> + <db, J b>, J (x, y) = (-y, x); of u <dc, c> - <db, b>; of the amplitude's logarithm their sum.
+// Sums over 8 channels x that attention saw, with their gradients d: <d, x>, and for each pair <d, J x>, J
+// (x, y) = (-y, x).
+__device__ void add_products(const Float8& d, const Float8& x, float& sum, float (&pairs)[4]) {
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    const float dx = d.v[2 * p], dy = d.v[2 * p + 1], a = x.v[2 * p], b = x.v[2 * p + 1];
+    sum += dx * a + dy * b;
+    pairs[p] += dy * a - dx * b;
+  }
+}
+
+// Attention saw f c, rounded, where c = R(Phi) C and f is a factor. The gradient of c is f times that of what
+// it saw, that of Phi <d, J f c>; of u <d, f c> of the query less that of the key; of the amplitude's
+// logarithm their sum. That u and Phi matter where they differ between tokens alone, these sums show if they
+// take the rounded channels: what a token contributes to its own score then cancels. `state` holds key's
+// channels.
+template <typename Query, typename State>
 __global__ void __launch_bounds__(most_threads)
     state_backward_kernel(ChannelShape s, const Bf16* __restrict__ projections, ChannelState state,
-                          const Bf16* __restrict__ query_gradient, const Bf16* __restrict__ key_gradient,
-                          Bf16* __restrict__ gradient, float* __restrict__ sums,
-                          float* __restrict__ amplitude_gradients) {
+                          Incoming<Query> of_query, Incoming<State> of_key, Bf16* __restrict__ gradient,
+                          float* __restrict__ sums, float* __restrict__ amplitude_gradients) {
   const Tokens tokens(s);
   // All lanes of a warp go around equally often, since they add up with one another.
   for (int i = threadIdx.x; i < whole_warps(state_items(s)); i += blockDim.x) {
     const StateItem item = state_item(s, tokens, i);
-    const int d_state = static_cast<int>(s.d_state), head = item.head, n = item.channel;
-    const int64_t token = item.token, first = token * s.row + 3 * s.heads * s.d_head + head * d_state + n,
-                  channel = (token * s.heads + head) * s.width + s.d_head + n;
+    const int heads = static_cast<int>(s.heads), d_state = static_cast<int>(s.d_state), head = item.head,
+              n = item.channel;
+    const int64_t token = item.token, first = token * s.row + 3 * s.heads * s.d_head + head * d_state + n;
     Float8 b = load8(projections + first), c = load8(projections + first + s.heads * d_state);
-    const Place place = place_of(s, state, item.sequence, token, head);
-    Float8 dc = scaled(load8(query_gradient + channel + place.segment * d_state), place.query), db{};
-    for (int k = place.segment; k < s.num_segments; ++k) {
-      const Float8 part = load8(key_gradient + channel + k * d_state);
-      const float factor = key_factor(state, place, k, head);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) db.v[j] += part.v[j] * factor;
-    }
     float cosine[4], sine[4];
     turns(s, state, item, cosine, sine);
     rotate(b, cosine, sine);
     rotate(c, cosine, sine);
-    float of_query = 0, of_key = 0, phase[4];
+    const Place place = place_of(s, state, item.sequence, token, head);
+    float query_sum = 0, key_sum = 0, phase[4] = {};
+    Float8 dc = of_query.at(token, heads, head, static_cast<int>(s.d_head) + n + place.segment * d_state),
+           db{};
+    add_products(dc, as_stored(scaled(c, place.query)), query_sum, phase);
+    dc = scaled(dc, place.query);
+    for (int k = place.segment; k < s.num_segments; ++k) {
+      const Float8 part = of_key.at(token, heads, head, n + k * d_state);
+      const float factor = key_factor(state, place, k, head);
+      add_products(part, as_stored(scaled(b, factor)), key_sum, phase);
 #pragma unroll
-    for (int p = 0; p < 4; ++p) {
-      const int x = 2 * p, y = x + 1;
-      of_query += dc.v[x] * c.v[x] + dc.v[y] * c.v[y];
-      of_key += db.v[x] * b.v[x] + db.v[y] * b.v[y];
-      phase[p] = (dc.v[y] * c.v[x] - dc.v[x] * c.v[y]) + (db.v[y] * b.v[x] - db.v[x] * b.v[y]);
+      for (int j = 0; j < 8; ++j) db.v[j] += part.v[j] * factor;
     }
     for (int distance = d_state / 16; distance > 0; distance /= 2) {  // over the head's channels
-      of_query += __shfl_xor_sync(0xffffffffu, of_query, distance);
-      of_key += __shfl_xor_sync(0xffffffffu, of_key, distance);
+      query_sum += __shfl_xor_sync(0xffffffffu, query_sum, distance);
+      key_sum += __shfl_xor_sync(0xffffffffu, key_sum, distance);
     }
     if (!item.inside) continue;
     rotate_back(dc, cosine, sine);
@@ -264,8 +304,8 @@ __global__ void __launch_bounds__(most_threads)
       *reinterpret_cast<float4*>(sums + token * s.gates + (head * d_state + n) / 2) =
           make_float4(phase[0], phase[1], phase[2], phase[3]);
     if (n > 0) continue;
-    if (s.decays) sums[token * s.gates + s.num_angles + head] = place.limited ? 0 : of_query - of_key;
-    amplitude_gradients[token * s.heads + head] = of_query + of_key;
+    if (s.decays) sums[token * s.gates + s.num_angles + head] = place.limited ? 0 : query_sum - key_sum;
+    amplitude_gradients[token * s.heads + head] = query_sum + key_sum;
   }
 }
 
@@ -292,17 +332,35 @@ void channels(const ChannelShape& shape, const Bf16* projections, const float* c
          cosine, sine, state, query, key, reinterpret_cast<unsigned long long*>(num_limited));
 }
 
-void channels_backward(const ChannelShape& shape, const Bf16* projections, const float* cosine,
-                       const float* sine, const ChannelState& state, const Bf16* query_gradient,
-                       const Bf16* key_gradient, const Bf16* value_gradient,
-                       const int64_t (&value_strides)[3], Bf16* gradient, float* sums,
-                       float* amplitude_gradients, void* stream) {
-  launch("rotary_backward", rotary_backward_kernel, grid(shape), threads_for(rotary_backward_items(shape)), 0,
-         stream, shape, cosine, sine, query_gradient, key_gradient, value_gradient, value_strides[0],
-         value_strides[1], value_strides[2], gradient);
+namespace {
+template <typename Query, typename State>
+void run_backward(const ChannelShape& shape, const Bf16* projections, const float* cosine, const float* sine,
+                  const ChannelState& state, const Incoming<Query>& query, const Incoming<Bf16>& key,
+                  const Incoming<State>& key_state, const HeadGradients& in, Bf16* gradient, float* sums,
+                  float* amplitude_gradients, void* stream) {
+  launch("rotary_backward", rotary_backward_kernel<Query>, grid(shape),
+         threads_for(rotary_backward_items(shape, in.value != nullptr)), 0, stream, shape, cosine, sine,
+         query, key, in.value, in.value_strides[0], in.value_strides[1], in.value_strides[2], gradient);
   if (shape.d_state == 0) return;
-  launch("state_backward", state_backward_kernel, grid(shape), threads_for(state_items(shape)), 0, stream,
-         shape, projections, state, query_gradient, key_gradient, gradient, sums, amplitude_gradients);
+  launch("state_backward", state_backward_kernel<Query, State>, grid(shape), threads_for(state_items(shape)),
+         0, stream, shape, projections, state, query, key_state, gradient, sums, amplitude_gradients);
+}
+}  // namespace
+
+void channels_backward(const ChannelShape& shape, const Bf16* projections, const float* cosine,
+                       const float* sine, const ChannelState& state, const HeadGradients& in, Bf16* gradient,
+                       float* sums, float* amplitude_gradients, void* stream) {
+  const int width = static_cast<int>(shape.width), d_head = static_cast<int>(shape.d_head);
+  const auto run = [&](const auto& query, const auto& key, const auto& key_state) {
+    run_backward(shape, projections, cosine, sine, state, query, key, key_state, in, gradient, sums,
+                 amplitude_gradients, stream);
+  };
+  if (in.query_fp32)
+    run(Incoming<float>{in.query_fp32, width}, Incoming<Bf16>{in.key, d_head},
+        Incoming<float>{in.key_state_fp32, static_cast<int>(shape.d_state)});
+  else
+    run(Incoming<Bf16>{in.query, width}, Incoming<Bf16>{in.key, width},
+        Incoming<Bf16>{in.key + d_head, width});
 }
 
 }  // namespace sisa::model::kernels

@@ -37,6 +37,16 @@ constexpr int64_t most_logits = 65536;
 void cross_entropy(Bf16* logits, const int64_t* targets, int64_t rows, int64_t columns, int64_t vocab_size,
                    float* losses, void* stream);
 
+// What makes decay exact at any length, where attention knows of it: the state channels of every block of
+// `exponent_block` tokens have an exponent n of their own, as numbers have in block floating point. A query's
+// hold e^u and a key's e^-u with u = g + exponent_step (n + 1), where n is the largest number that lets the
+// block begin with a u of at most exponent_step. int16 (B, H, blocks of a sequence); they grow along it.
+constexpr int64_t exponent_block = 16;
+constexpr double exponent_step = 40;            // nats of decay
+inline int64_t num_exponents(int64_t length) {  // of a sequence
+  return (length + exponent_block - 1) / exponent_block;
+}
+
 // What goes before attention: query, key and value of B sequences of T tokens with H heads, out of each
 // token's projections [Q K V B C], `row` numbers, to query and key [rotary | state channels | zeros], `width`
 // numbers a head (model/augmentation.h has the formulas).
@@ -60,6 +70,8 @@ struct ChannelState {
   const float* amplitudes = nullptr;  // (H): d_head^(1/4) sqrt(lambda)
   double limit = 0;                   // of |g + offset|
   double segment_width = 0;           // decay that a segment spans; 0: there is one segment
+  // Or, instead of offsets and segments, exponents, which `channels` writes; limit is then exponent_step.
+  int16_t* exponents = nullptr;
 };
 
 // Running sums along each sequence: theta (mod 2 pi) to phases, -softplus(alpha + bias) to decays. gates (B
@@ -76,13 +88,52 @@ void scan_gates_backward(const ChannelShape& shape, const float* gates, const fl
 // head) pairs that meet the limit.
 void channels(const ChannelShape& shape, const Bf16* projections, const float* cosine, const float* sine,
               const ChannelState& state, Bf16* query, Bf16* key, int64_t* num_limited, void* stream);
-// Gradients of the projections (value's are copied) and, where there are state channels, of phases and decays
-// to `sums` (B T, gates) and of the amplitudes' logarithms to `amplitude_gradients` (B T, H).
-// value_strides: of sequences, tokens and heads in value_gradient.
+// Gradients of the projections and, where there are state channels, of phases and decays to `sums` (B T,
+// gates) and of the amplitudes' logarithms to `amplitude_gradients` (B T, H).
+struct HeadGradients {
+  const Bf16 *query = nullptr, *key = nullptr;  // (B, T, H, width)
+  // Or, of our own attention: the query's in fp32, the key's (B, T, H, d_head) without those of state
+  // channels, and these in fp32 (B, T, H, d_state).
+  const float *query_fp32 = nullptr, *key_state_fp32 = nullptr;
+  const Bf16* value = nullptr;    // null: it is among the projections' gradients already
+  int64_t value_strides[3] = {};  // of sequences, tokens and heads
+};
 void channels_backward(const ChannelShape& shape, const Bf16* projections, const float* cosine,
-                       const float* sine, const ChannelState& state, const Bf16* query_gradient,
-                       const Bf16* key_gradient, const Bf16* value_gradient,
-                       const int64_t (&value_strides)[3], Bf16* gradient, float* sums,
-                       float* amplitude_gradients, void* stream);
+                       const float* sine, const ChannelState& state, const HeadGradients& gradients,
+                       Bf16* gradient, float* sums, float* amplitude_gradients, void* stream);
+
+// Causal attention with state channels on GPUs of compute capability 9.0, such as H100: for heads of 64
+// content channels and d_state more in query and key, or none.
+//
+// The score of tokens i >= j is the product of their content channels plus e^(exponent_step (n_j - n_i))
+// times that of their state channels, with the exponents n of their blocks.
+struct AttentionShape {
+  int64_t batch, length, heads;
+  int64_t d_state = 0;                 // 0, 16, 32, 64 or 128
+  double scale = 1;                    // of scores
+  const int16_t* exponents = nullptr;  // null: all are equal
+  int64_t value_strides[3] = {};       // of sequences, tokens and heads, in numbers: multiples of 8
+};
+bool attention_fits(int64_t d_head, int64_t d_state);  // on the current device
+int64_t attention_rows(int64_t length);                // of logsumexp below, for each sequence and head
+
+// softmax(scale scores) value: query, key (B, T, H, 64 + d_state), value and output (B, T, H, 64).
+// logsumexp (B, H, attention_rows(T)), base 2, of scaled scores.
+void attention(const AttentionShape& shape, const Bf16* query, const Bf16* key, const Bf16* value,
+               Bf16* output, float* logsumexp, void* stream);
+// Its gradients. Sums are taken in a fixed order. Workspace: `products`, as long as logsumexp, and `turns`,
+// as many zeros as attention_turns says.
+struct AttentionGradients {
+  const Bf16* output;  // the gradient that comes in
+  float* query;        // (B, T, H, 64 + d_state)
+  Bf16* key;           // (B, T, H, 64)
+  float* key_state;    // (B, T, H, d_state)
+  Bf16* value;         // to where its strides say
+  int64_t value_strides[3];
+};
+int64_t attention_turns(const AttentionShape& shape);
+void attention_backward(const AttentionShape& shape, const Bf16* query, const Bf16* key, const Bf16* value,
+                        const Bf16* output, const float* logsumexp, const AttentionGradients& gradients,
+                        float* products, int* turns, void* stream);
 
 }  // namespace sisa::model::kernels

@@ -33,6 +33,11 @@ __device__ inline Float8 load8(const Bf16* from) {
   return unpack8(*reinterpret_cast<const uint4*>(from));
 }
 
+__device__ inline Float8 load8(const float* from) {
+  const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
+  return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+}
+
 __device__ inline uint32_t pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   uint32_t bits;

@@ -59,24 +59,28 @@ fused::Projection AttentionMixer::fused_rows() {
   return {end, state && (state->num_angles > 0 || state->alpha_bias) ? projections_.rows : end};
 }
 
-AttentionMixer::Heads AttentionMixer::fused_heads(const at::Tensor& x) {
+at::Tensor AttentionMixer::mix(const at::Tensor& x) {
+  const ModelConfig& c = context_.config;
+  const fused::Projection rows = fused_rows();
+  if (!fused::heads_usable(x, projections_, c, rows)) {
+    Heads heads = project(x);
+    finish(heads, augment(x));
+    return attention(heads.query, heads.key, heads.value, scale()).flatten(2);
+  }
   const auto [cosine, sine] = rope_.tables(x.size(1), x.device());
-  const fused::Heads heads =
-      fused::heads(x, projections_, context_.config, fused_rows(), cosine, sine, state_channels());
+  if (fused::attention_usable(x, projections_, c, rows)) {
+    const fused::Attended attended =
+        fused::attention(x, projections_, c, rows, cosine, sine, state_channels());
+    count_limited(attended.num_limited);
+    return attended.output;
+  }
+  const fused::Heads heads = fused::heads(x, projections_, c, rows, cosine, sine, state_channels());
   count_limited(heads.num_limited);
-  return {heads.query, heads.key, heads.value};
+  return attention(heads.query, heads.key, heads.value, scale()).flatten(2);
 }
 
 at::Tensor AttentionMixer::forward(const at::Tensor& x) {
-  Heads heads;
-  if (fused::heads_usable(x, projections_, context_.config, fused_rows())) {
-    heads = fused_heads(x);
-  } else {
-    heads = project(x);
-    finish(heads, augment(x));
-  }
-  const at::Tensor mixed = attention(heads.query, heads.key, heads.value, scale());
-  return linear(mixed.flatten(2).to(x.scalar_type()), output_);
+  return linear(mix(x).to(x.scalar_type()), output_);
 }
 
 at::Tensor AttentionMixer::extend(const at::Tensor& x, MixerCache& mixer_cache) {

@@ -58,8 +58,9 @@ class AttentionMixer : public Mixer {
   common::Parameter projections_;  // (rows, d_model)
 
  private:
+  // Attention's output, before W_O, in whatever way is fastest: (B, T, d_model).
+  at::Tensor mix(const at::Tensor& x);
   fused::Projection fused_rows();
-  Heads fused_heads(const at::Tensor& x);
   // Widens query and key and rounds all three to the type of attention.
   void finish(Heads& heads, const Augmentation& more) const;
   double scale() const;

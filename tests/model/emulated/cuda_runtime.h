@@ -13,12 +13,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <utility>
 
 #define __global__
 #define __device__
 #define __host__
 #define __shared__ thread_local
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct dim3 {
   unsigned x, y, z;
@@ -26,6 +29,9 @@ struct dim3 {
 };
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+struct alignas(8) float2 {
+  float x, y;
+};
 struct alignas(8) uint2 {
   unsigned x, y;
 };
@@ -60,27 +66,63 @@ inline void __sincosf(float x, float* sine, float* cosine) {
 inline float __uint_as_float(unsigned x) {
   return std::bit_cast<float>(x);
 }
-inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long x) {
-  const unsigned long long before = *to;
+template <typename T>
+T atomicAdd(T* to, T x) {
+  const T before = *to;
   *to += x;
   return before;
 }
+inline void __threadfence() {}
 
 namespace sisa::emulated {
 
 // Runs `kernel` in every thread of every block.
 void run(dim3 grid, dim3 block, const std::function<void()>& kernel);
 void block_barrier();
+// One of 16 barriers of that many threads.
+void arrive_at(int barrier, int threads);
+void wait_at(int barrier, int threads);
+void warp_barrier();
+// Lets other threads run until it holds.
+void wait_until(const std::function<bool()>& condition);
 // The value that lane `source` of this warp passes to the same call.
 double exchange(double value, int source);
+inline int thread() {
+  return static_cast<int>(threadIdx.x + threadIdx.y * blockDim.x);
+}
 inline int lane() {
-  return static_cast<int>((threadIdx.x + threadIdx.y * blockDim.x) % 32);
+  return thread() % 32;
+}
+bool first_in_block();  // whether no other thread has asked in this block
+
+// A T for each address, or each thread, that lasts as long as the block.
+int64_t block_number();
+template <typename T>
+T& of_block(const void* address) {
+  static int64_t number = -1;
+  static std::map<const void*, T> all;
+  if (std::exchange(number, block_number()) != block_number()) all.clear();
+  return all[address];
+}
+template <typename T>
+T& of_thread() {
+  static int64_t number = -1;
+  static std::map<int, T> all;
+  if (std::exchange(number, block_number()) != block_number()) all.clear();
+  return all[thread()];
 }
 
 }  // namespace sisa::emulated
 
 inline void __syncthreads() {
   sisa::emulated::block_barrier();
+}
+inline void __syncwarp() {
+  sisa::emulated::warp_barrier();
+}
+template <typename T>
+T __shfl_sync(unsigned, T x, int source) {
+  return static_cast<T>(sisa::emulated::exchange(x, source));
 }
 template <typename T>
 T __shfl_xor_sync(unsigned, T x, int mask) {

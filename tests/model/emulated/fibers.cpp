@@ -1,7 +1,9 @@
 #include <ucontext.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "tests/model/emulated/cuda_runtime.h"
@@ -23,8 +25,10 @@ struct Fiber {
 struct Block {
   std::vector<Fiber> fibers;
   size_t size = 0, alive = 0, current = 0;
+  int64_t number = 0;  // of all that ran
+  bool asked = false;  // first_in_block
   Barrier barrier;
-  std::vector<Barrier> warps;
+  std::vector<Barrier> warps, named;
   std::vector<double> values;  // that lanes exchange
   std::vector<int64_t> alive_lanes;
   const std::function<void()>* kernel = nullptr;
@@ -43,17 +47,21 @@ void yield() {
   swapcontext(&block.fibers[block.current].context, &block.scheduler);
 }
 
+void arrive(Barrier& barrier, int64_t expected) {
+  if (++barrier.arrived < expected) return;
+  barrier.arrived = 0;
+  ++barrier.generation;
+}
 // `expected` may fall while others wait, as threads return.
 template <typename Expected>
 void wait(Barrier& barrier, const Expected& expected) {
   const int64_t generation = barrier.generation;
-  ++barrier.arrived;
+  arrive(barrier, expected());
   while (barrier.generation == generation) {
-    if (barrier.arrived >= expected()) {
+    yield();
+    if (barrier.generation == generation && barrier.arrived >= expected()) {
       barrier.arrived = 0;
       ++barrier.generation;
-    } else {
-      yield();
     }
   }
 }
@@ -61,7 +69,10 @@ void wait(Barrier& barrier, const Expected& expected) {
 void run_block() {
   block.alive = block.size;
   block.barrier = {};
+  ++block.number;
+  block.asked = false;
   block.warps.assign((block.size + 31) / 32, {});
+  block.named.assign(16, {});
   block.alive_lanes.assign(block.warps.size(), 0);
   for (size_t i = 0; i < block.size; ++i) {
     Fiber& fiber = block.fibers[i];
@@ -98,6 +109,37 @@ void run(dim3 grid, dim3 threads, const std::function<void()>& kernel) {
       blockIdx = dim3(x, y);
       run_block();
     }
+}
+
+void arrive_at(int barrier, int threads) {
+  arrive(block.named[static_cast<size_t>(barrier)], threads);
+}
+void wait_at(int barrier, int threads) {
+  wait(block.named[static_cast<size_t>(barrier)], [threads] { return threads; });
+}
+
+void warp_barrier() {
+  const size_t warp = block.current / 32;
+  wait(block.warps[warp], [warp] { return block.alive_lanes[warp]; });
+}
+
+void wait_until(const std::function<bool()>& condition) {
+  constexpr int64_t most_rounds = 100'000;  // of all threads
+  for (int64_t round = 0; !condition(); ++round) {
+    if (round == most_rounds) {
+      std::fprintf(stderr, "thread %d of block %u waits in vain\n", thread(), blockIdx.x);
+      std::abort();
+    }
+    yield();
+  }
+}
+
+bool first_in_block() {
+  return !std::exchange(block.asked, true);
+}
+
+int64_t block_number() {
+  return block.number;
 }
 
 void block_barrier() {

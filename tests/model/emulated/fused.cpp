@@ -4,3 +4,4 @@
 
 #define is_cuda is_cpu
 #include "model/fused.cpp"
+#include "model/fused_attention.cpp"

@@ -1,0 +1,1 @@
+#include "model/kernels/attention_backward.cu"
