@@ -12,12 +12,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <string>
+#include <optional>
+#include <tuple>
 #include <vector>
 
 #include "model/kernels/kernels.h"
 #include "tests/model/bound_model.h"
-#ifndef SISA_EMULATED
+#ifdef SISA_EMULATED
+#include "tests/model/emulated/cuda_runtime.h"
+#else
 #include <c10/cuda/CUDAStream.h>
 
 #include "tests/model/gpu.h"
@@ -213,6 +216,29 @@ TEST_F(HopperAttention, IsExactAtAnyDecay) {
   for (const double decay : {0.02, 0.2, 1.0, 3.0}) compare(1, 400, 2, 16, decay);
   for (const int64_t d_state : {32, 64, 128}) compare(1, 300, 1, d_state, 0.7);
 }
+
+#ifdef SISA_EMULATED
+// A missing barrier would show: copies and products are played as late as they may happen.
+TEST_F(HopperAttention, DoesNotDependOnTheOrderOfWarps) {
+  for (const auto& [T, d_state, decay] : std::vector<std::tuple<int64_t, int64_t, double>>{
+           {520, 0, 0}, {520, 16, 0}, {300, 16, 0.3}, {260, 64, 0.3}, {260, 128, 0}, {260, 128, 0.3}}) {
+    SCOPED_TRACE(::testing::Message() << "d_state " << d_state << ", decay " << decay);
+    const Inputs inputs = draw(1, T, 1, d_state, decay);
+    const at::Tensor gradient = at::randn(inputs.value.sizes()).to(at::kBFloat16);
+    std::optional<Results> first;
+    for (const unsigned seed : {0u, 1u, 2u}) {
+      ::sisa::emulated::shuffle(seed);
+      const Results results = run(inputs, gradient, 0.125);
+      ::sisa::emulated::shuffle(0);
+      if (!first) first = results;
+      EXPECT_TRUE(results.output.equal(first->output)) << seed;
+      EXPECT_TRUE(results.query_gradient.equal(first->query_gradient)) << seed;
+      EXPECT_TRUE(results.key_gradient.equal(first->key_gradient)) << seed;
+      EXPECT_TRUE(results.value_gradient.equal(first->value_gradient)) << seed;
+    }
+  }
+}
+#endif
 
 TEST_F(HopperAttention, SumsInAFixedOrder) {
   const Inputs inputs = draw(2, emulated ? 260 : 2048, emulated ? 2 : 12, 16, 0.1);

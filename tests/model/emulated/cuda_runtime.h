@@ -3,8 +3,9 @@
 // execution, and speed.
 //
 // The threads of a block are fibers of one thread of the CPU, so that `thread_local` is shared memory. Each
-// runs up to its next barrier; blocks run one after the other. All threads of a block, or lanes of a warp,
-// that have not returned must come to each of its barriers.
+// runs up to its next barrier, warp after warp or in a random order (shuffle); blocks run one after the
+// other. All threads of a block, or lanes of a warp, that have not returned must come to each of its
+// barriers.
 #pragma once
 
 #include <algorithm>
@@ -78,6 +79,9 @@ namespace sisa::emulated {
 
 // Runs `kernel` in every thread of every block.
 void run(dim3 grid, dim3 block, const std::function<void()>& kernel);
+// From now on warps of a block have ranks, drawn anew for each block from `seed` on: of those that can go on,
+// the first does, until it waits. 0: they take turns.
+void shuffle(unsigned seed);
 void block_barrier();
 // One of 16 barriers of that many threads.
 void arrive_at(int barrier, int threads);

@@ -1,7 +1,10 @@
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
+#include <random>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -26,6 +29,9 @@ struct Block {
   std::vector<Fiber> fibers;
   size_t size = 0, alive = 0, current = 0;
   int64_t number = 0;  // of all that ran
+  int64_t steps = 0;   // waits that ended, threads that returned
+  std::minstd_rand random;
+  bool in_order = true;
   bool asked = false;  // first_in_block
   Barrier barrier;
   std::vector<Barrier> warps, named;
@@ -64,6 +70,17 @@ void wait(Barrier& barrier, const Expected& expected) {
       ++barrier.generation;
     }
   }
+  ++block.steps;
+}
+
+void run_warp(size_t warp) {
+  for (block.current = 32 * warp; block.current < std::min(32 * (warp + 1), block.size); ++block.current) {
+    Fiber& fiber = block.fibers[block.current];
+    if (fiber.done) continue;
+    threadIdx = fiber.index;
+    swapcontext(&block.scheduler, &fiber.context);
+    if (fiber.done) ++block.steps;
+  }
 }
 
 void run_block() {
@@ -85,16 +102,29 @@ void run_block() {
     fiber.context.uc_link = &block.scheduler;
     makecontext(&fiber.context, enter, 0);
   }
-  while (block.alive > 0)
-    for (block.current = 0; block.current < block.size; ++block.current) {
-      Fiber& fiber = block.fibers[block.current];
-      if (fiber.done) continue;
-      threadIdx = fiber.index;
-      swapcontext(&block.scheduler, &fiber.context);
+  std::vector<size_t> order(block.warps.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (!block.in_order) std::shuffle(order.begin(), order.end(), block.random);
+  while (block.alive > 0) {
+    const int64_t steps = block.steps;
+    for (const size_t warp : order) {
+      run_warp(warp);
+      if (!block.in_order && block.steps > steps) break;  // the first that can go on, does
     }
+    if (block.steps == steps) {
+      std::fprintf(stderr, "block %u: %zu of %zu threads wait for one another\n", blockIdx.x, block.alive,
+                   block.size);
+      std::abort();
+    }
+  }
 }
 
 }  // namespace
+
+void shuffle(unsigned seed) {
+  block.in_order = seed == 0;
+  block.random.seed(seed);
+}
 
 void run(dim3 grid, dim3 threads, const std::function<void()>& kernel) {
   if (threads.z != 1 || grid.z != 1) throw std::invalid_argument("blocks and grids of three dimensions");
@@ -124,14 +154,8 @@ void warp_barrier() {
 }
 
 void wait_until(const std::function<bool()>& condition) {
-  constexpr int64_t most_rounds = 100'000;  // of all threads
-  for (int64_t round = 0; !condition(); ++round) {
-    if (round == most_rounds) {
-      std::fprintf(stderr, "thread %d of block %u waits in vain\n", thread(), blockIdx.x);
-      std::abort();
-    }
-    yield();
-  }
+  while (!condition()) yield();
+  ++block.steps;
 }
 
 bool first_in_block() {
