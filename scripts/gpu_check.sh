@@ -9,13 +9,14 @@ all_parts=(tests strict kernels profile curves scaling speed)
 usage() {
     cat <<EOF
 Usage: scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…
-       scripts/gpu_check.sh [--from FOLDER] --output LOGS [--steps N] [--recipe RECIPE]… [PART…]
+       scripts/gpu_check.sh [--from FOLDER] --output LOGS [OPTION…] [PART…]
   --pack FOLDER     gather there what a GPU host needs: programs of build/release, the tokenizer, texts (.jsonl.zst, .txt …)
   --from FOLDER     such a folder; without it programs are those of build/release, and --tokenizer and --text say the rest
   --text FILE       once for each
   --output LOGS     a folder for logs and results
   PART              of: ${all_parts[*]}; without any, all
   --steps N         timed steps of a recipe in 'speed' and 'scaling' [50]
+  --peer-steps N    PyTorch's in 'speed' [as many]
   --recipe RECIPE   of 'speed', as benchmarks/step.sh has them
 Needs Python with PyTorch (its LibTorch is used): \$SISA_PYTHON, or python3.
 EOF
@@ -25,15 +26,18 @@ fail() {
     exit 2
 }
 
-pack="" from="" output="" tokenizer="" texts=() steps=50 recipes=() words=()
+pack="" from="" output="" tokenizer="" texts=() steps=50 peer_steps="" recipes=() words=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --pack | --from | --output | --tokenizer | --text | --steps | --recipe)
+        --pack | --from | --output | --tokenizer | --text | --steps | --peer-steps | --recipe)
             [ $# -ge 2 ] || fail "$1 needs a value; see --help."
             case "$1" in
                 --text) texts+=("$2") ;;
                 --recipe) recipes+=("$2") ;;
-                *) declare "${1#--}=$2" ;;
+                *)
+                    variable="${1#--}"
+                    declare "${variable/-/_}=$2"
+                    ;;
             esac
             shift
             ;;
@@ -180,34 +184,43 @@ print(f"last 50 steps: fused against plain {within[0]:.4f} and {within[1]:.4f}, 
 sys.exit(max(within) > max(0.01, between))
 EOF
 }
-check_scaling() {  # all GPUs of this host against one of them
-    local gpus ranks recipe=152m/sisa-d16
+check_scaling() {  # all GPUs of this host together, against each alone, at the same heat: these run at once
+    local gpus gpu run runs=() status=0 settings=(train.micro_batch=64 "train.warmup=1 step" "train.max_tokens=$((524288 * (steps + 3))) tokens")
     gpus="$(nvidia-smi --list-gpus | wc -l)"
     if [ "$gpus" -lt 2 ]; then
         echo "This host has one GPU: nothing to compare."
         return 0
     fi
     prepare || return 0
-    for ranks in 1 "$gpus"; do
-        train "scaling-$ranks" "$recipe" train.micro_batch=64 "train.warmup=1 step" "train.max_tokens=$((524288 * (steps + 3))) tokens" || return 0
+    for ((gpu = 0; gpu < gpus; gpu++)); do
+        CUDA_VISIBLE_DEVICES="$gpu" train "scaling-alone-$gpu" 152m/sisa-d16 "${settings[@]}" &
+        runs+=($!)
     done
+    for run in "${runs[@]}"; do wait "$run" || status=1; done
+    if [ "$status" != 0 ]; then
+        failed+=(scaling)
+        return 0
+    fi
+    ranks="$gpus" train scaling-together 152m/sisa-d16 "${settings[@]}" || return 0
     "$SISA_PYTHON" - "$output" "$gpus" <<'EOF' || failed+=(scaling)
 import json, pathlib, statistics, sys
-def run(ranks):
-    lines = map(json.loads, (pathlib.Path(sys.argv[1]) / f"scaling-{ranks}.metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if "event" not in line]
 gpus = int(sys.argv[2])
-one, several = run(1), run(gpus)
+def run(name):
+    lines = map(json.loads, (pathlib.Path(sys.argv[1]) / f"scaling-{name}.metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "event" not in line]
 speed = lambda steps: statistics.harmonic_mean(s["tokens_per_second"] for s in steps[3:])
-apart = max(abs(a["loss"] - b["loss"]) / a["loss"] for a, b in zip(one, several))
-print(f"152m/sisa-d16, {len(one) - 3} steps: 1 GPU {speed(one) / 1e3:.1f}K tok/s, {gpus} GPUs {speed(several) / 1e3:.1f}K, "
-      f"{100 * speed(several) / gpus / speed(one):.2f} % of {gpus} times one; losses at most {apart:.1e} apart")
+alone, together = [run(f"alone-{gpu}") for gpu in range(gpus)], run("together")
+speeds = [speed(steps) for steps in alone]
+apart = max(abs(a["loss"] - b["loss"]) / a["loss"] for a, b in zip(alone[0], together))
+print(f"152m/sisa-d16, {len(together) - 3} steps: {gpus} GPUs {speed(together) / 1e3:.1f}K tok/s; alone",
+      " and ".join(f"{s / 1e3:.1f}K" for s in speeds) + f": {100 * speed(together) / sum(speeds):.2f} % of their sum,",
+      f"{100 * speed(together) / gpus / min(speeds):.2f} % of {gpus} times the slowest; losses at most {apart:.1e} apart")
 EOF
 }
 check_speed() {
     prepare || return 0
-    benchmarks/step.sh --sisa "$sisa" --data "$work/tokens" --tokenizer "$tokenizer" --steps "$steps" --output "$output/speed" \
-        "${recipes[@]}" || failed+=(speed)
+    benchmarks/step.sh --sisa "$sisa" --data "$work/tokens" --tokenizer "$tokenizer" --steps "$steps" \
+        --peer-steps "${peer_steps:-$steps}" --output "$output/speed" "${recipes[@]}" || failed+=(speed)
     rm -rf "$output"/speed/*.run
 }
 
