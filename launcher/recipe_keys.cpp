@@ -95,7 +95,7 @@ void add_run(std::vector<RecipeKey>& rows) {
           [](Recipe& r) { r.run.precision = r.run.device == "cuda" ? Precision::bf16 : Precision::fp32; })
       .add("determinism", &RunSection::determinism,
            choice<Determinism>({{"strict", Determinism::strict}, {"fast", Determinism::fast}}),
-           "strict: the same bits on every run; fast: on cuda attention's gradients in bf16 sum in any order")
+           "strict: the same bits on every run; fast: on cuda some gradients are summed in any order")
       .with_default("fast on cuda, strict on cpu",
                     [](Recipe& r) {
                       r.run.determinism = r.run.device == "cuda" ? Determinism::fast : Determinism::strict;
@@ -166,7 +166,8 @@ void add_model(std::vector<RecipeKey>& rows) {
       .add(
           "max_segments", &ModelConfig::max_segments, count(0, 1024),
           "segments of decay in training, each with its own d_state channels where it is needed; what decays "
-          "further is limited and counted; 0: as many as make 192 channels with d_model / num_heads")
+          "further is limited and counted; 0: none where attention is our own, which needs none (bf16 on H100, "
+          "docs/numerics.md), else as many as make 192 channels with d_model / num_heads")
       .only_with("model.offset: causal", with_offset("causal"))
       .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
            "initial value of alpha_proj.bias")

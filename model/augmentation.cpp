@@ -1,6 +1,7 @@
 #include "model/augmentation.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/empty_like.h>
@@ -11,6 +12,7 @@
 #include <cmath>
 
 #include "model/functional.h"
+#include "model/kernels/kernels.h"
 
 namespace sisa::model {
 
@@ -40,6 +42,16 @@ Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config
   // Rounding may put u at the edge of a segment a little beyond it.
   result.num_limited = u.detach().abs().gt(limit * (1 + 1e-9)).sum(at::IntArrayRef{0, 1});
   return result;
+}
+
+at::Tensor num_limited_in_blocks(const at::Tensor& log_alpha) {
+  constexpr double step = kernels::exponent_step;
+  const at::Tensor g = log_alpha.detach().to(at::kDouble).cumsum(1);
+  const at::Tensor block =
+      at::arange(g.size(1), g.options().dtype(at::kLong)).div(kernels::exponent_block, "floor");
+  const at::Tensor first = g.index_select(1, block * kernels::exponent_block);
+  const at::Tensor u = g + step * ((first / -step).floor() + 1);
+  return u.abs().gt(step * (1 + 1e-9)).sum(at::IntArrayRef{0, 1});
 }
 
 Augmentation augment(const at::Tensor& C, const at::Tensor& B, const Exponents& exponents,

@@ -35,6 +35,9 @@ struct Exponents {
 // log_alpha (B, T, H), negative; summed in fp64. At most max_segments segments: what decays further meets the
 // limit.
 Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config, int64_t max_segments = 1);
+// num_limited of attention that needs no segments, since every block of tokens has an exponent of its own
+// (kernels.h).
+at::Tensor num_limited_in_blocks(const at::Tensor& log_alpha);
 
 // Channels whose product, scaled by 1/sqrt(d_head), is lambda e^{g_i - g_j} C_i^T R(Phi_j - Phi_i) B_j for j
 // <= i (1.1, steps 8 and 9). In one segment, with s = d_head^{1/4} sqrt(lambda),

@@ -64,6 +64,9 @@ struct Attended {
 };
 bool attention_usable(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
                       const Projection& rows);
+// Whether it is, and without segments.
+bool attention_in_blocks(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
+                         const Projection& rows);
 Attended attention(const at::Tensor& x, common::Parameter& matrix, const ModelConfig& config,
                    const Projection& rows, const at::Tensor& cosine, const at::Tensor& sine,
                    const StateChannels* state);

@@ -344,6 +344,12 @@ bool attention_usable(const at::Tensor& x, const Parameter& matrix, const ModelC
          (d_state == 0 || decays_of(config, /*exponents_known=*/true) != Decays::segments);
 }
 
+bool attention_in_blocks(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
+                         const Projection& rows) {
+  return attention_usable(x, matrix, config, rows) &&
+         decays_of(config, /*exponents_known=*/true) == Decays::exponents;
+}
+
 Heads heads(const at::Tensor& x, Parameter& matrix, const ModelConfig& config, const Projection& rows,
             const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state) {
   const Given all = given(x, matrix, config, rows, cosine, sine, state);

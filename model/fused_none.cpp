@@ -28,6 +28,9 @@ bool heads_usable(const at::Tensor&, const common::Parameter&, const ModelConfig
 bool attention_usable(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
   return false;
 }
+bool attention_in_blocks(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
+  return false;
+}
 Normed add_rms_norm(const at::Tensor&, const at::Tensor&, common::Parameter&, double) {
   unreachable();
 }

@@ -40,7 +40,9 @@ void cross_entropy(Bf16* logits, const int64_t* targets, int64_t rows, int64_t c
 // What makes decay exact at any length, where attention knows of it: the state channels of every block of
 // `exponent_block` tokens have an exponent n of their own, as numbers have in block floating point. A query's
 // hold e^u and a key's e^-u with u = g + exponent_step (n + 1), where n is the largest number that lets the
-// block begin with a u of at most exponent_step. int16 (B, H, blocks of a sequence); they grow along it.
+// block begin with a u of at most exponent_step. So a block may decay by exponent_step at least, and by twice
+// that at best, until |u| <= exponent_step limits it; products of what a query and a key hold stay below
+// e^(2 exponent_step), which fp32 can say. int16 (B, H, blocks of a sequence); they grow along it.
 constexpr int64_t exponent_block = 16;
 constexpr double exponent_step = 40;            // nats of decay
 inline int64_t num_exponents(int64_t length) {  // of a sequence

@@ -27,6 +27,7 @@ class AttentionMixer : public Mixer {
   virtual Augmentation augment(const at::Tensor& /*x*/) { return {}; }
   // The same where one kernel makes query and key whole (model/fused.h): what it needs; null: no channels.
   virtual const fused::StateChannels* state_channels() { return nullptr; }
+  fused::Projection fused_rows();
   virtual void count_limited(const at::Tensor& /*num_limited*/) {}
   // The same for tokens that continue the sequences in `cache`, cut into segments (see augmentation.h).
   struct Continuation {
@@ -60,7 +61,6 @@ class AttentionMixer : public Mixer {
  private:
   // Attention's output, before W_O, in whatever way is fastest: (B, T, d_model).
   at::Tensor mix(const at::Tensor& x);
-  fused::Projection fused_rows();
   // Widens query and key and rounds all three to the type of attention.
   void finish(Heads& heads, const Augmentation& more) const;
   double scale() const;

@@ -81,7 +81,10 @@ class Sisa final : public AttentionMixer {
       const auto tokens = static_cast<double>(x.size(0) * x.size(1));
       add("half_life", -std::numbers::ln2 / state.log_alpha.mean(at::IntArrayRef{0, 1}, false, at::kDouble));
       add("decay_range", -state.log_alpha.narrow(1, 1, x.size(1) - 1).sum(1, false, at::kDouble).amin(0) / 2);
-      add("limited_share", decay_exponents(state.log_alpha, c, c.num_segments()).num_limited / tokens);
+      const bool in_blocks = fused::attention_in_blocks(x, projections_, c, fused_rows());
+      add("limited_share", (in_blocks ? num_limited_in_blocks(state.log_alpha)
+                                      : decay_exponents(state.log_alpha, c, c.num_segments()).num_limited) /
+                               tokens);
     }
     const int64_t T = std::min<int64_t>(x.size(1), longest_scored);
     const Heads heads = project(x.narrow(1, 0, T));

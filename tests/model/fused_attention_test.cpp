@@ -5,9 +5,11 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linspace.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softplus.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <tuple>
@@ -15,6 +17,7 @@
 
 #include "model/augmentation.h"
 #include "model/functional.h"
+#include "model/mixers/mixer.h"
 #include "model/rope.h"
 #include "tests/model/fused_fixture.h"
 
@@ -279,7 +282,8 @@ TEST_F(FusedAttention, AttentionAndItsGradients) {
   }
 }
 
-// What decays by more than exponents can say, 80 nats in 16 tokens, is limited and counted.
+// What decays by more than exponents can say, 40 to 80 nats within a block of 16 tokens, is limited and
+// counted.
 TEST_F(FusedAttention, CountsWhatItLimits) {
   Cases one;
   add(one, "", base(), 64, 8, [](auto&) {});
@@ -289,6 +293,29 @@ TEST_F(FusedAttention, CountsWhatItLimits) {
       model::fused::attention(l.x, l.weight.gpu, l.config, l.rows(), l.cosine, l.sine, l.state_channels());
   EXPECT_GT(attended.num_limited.item<int64_t>(), l.B * l.T * l.H / 8);
   EXPECT_TRUE(attended.output.isfinite().all().item<bool>());
+}
+
+// The monitor says of each head what training counts over all.
+TEST_F(FusedAttention, MonitorsReadWhatTrainingLimits) {
+  for (const int64_t max_segments : {0, 1}) {
+    SCOPED_TRACE(max_segments);
+    model::ModelConfig c = base();
+    c.vocab_size = 61;
+    c.num_layers = 1;
+    c.d_ff = 0;
+    c.alpha_bias = 4;
+    c.max_segments = max_segments;
+    BoundModel bound(c, Precision::bf16, 64, 1, gpu_);
+    const at::Tensor ids = at::randint(61, {1, 60}, at::kLong).to(gpu_);
+    (void)bound.model.loss_sum(ids, ids);
+    const double counted = bound.model.take_num_limited().item<double>();
+    const auto readings = bound.model.read(ids).front();
+    const auto share = std::find_if(readings.begin(), readings.end(),
+                                    [](const model::Reading& r) { return r.name == "limited_share"; });
+    ASSERT_NE(share, readings.end());
+    EXPECT_GT(counted, 10);
+    EXPECT_NEAR(share->values.sum().item<double>() * 60, counted, 0.01 * counted);
+  }
 }
 
 }  // namespace
