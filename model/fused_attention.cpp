@@ -34,7 +34,7 @@ at::Tensor value_of(const Parameter& p) {
 // How the training form of SISA represents decay.
 enum class Decays { one_segment, segments, exponents };
 Decays decays_of(const ModelConfig& config, bool exponents_known) {
-  if (config.offset == "minimax") return Decays::one_segment;
+  if (config.offset == "minimax" || config.decay == "none") return Decays::one_segment;
   if (exponents_known && config.max_segments == 0) return Decays::exponents;
   return config.num_segments() == 1 ? Decays::one_segment : Decays::segments;
 }
@@ -277,6 +277,7 @@ struct Attend : torch::autograd::Function<Attend> {
                             const Given* given) {
     const Channels c = make_channels(*given, decays_of(given->config, /*exponents_known=*/true));
     const ChannelShape& s = c.shape;
+    TORCH_INTERNAL_ASSERT(s.width == s.d_head + s.d_state);  // as the kernels take it to be
     const at::Tensor output = like(x, {s.batch, s.length, s.heads * s.d_head}, at::kBFloat16),
                      logsumexp = like(x, {s.batch, s.heads, kernels::attention_rows(s.length)}, at::kFloat);
     kernels::attention(attention_shape(c), bits(c.query), bits(c.key),
@@ -323,22 +324,26 @@ Given given(const at::Tensor& x, Parameter& matrix, const ModelConfig& config, c
   return {x, matrix.value.detach(), &matrix, rows, cosine, sine, config, state, num_limited};
 }
 
+// State channels a head; 0: none.
+int64_t d_state_of(const ModelConfig& config, const Projection& rows) {
+  return (rows.channels_end - 3 * config.d_model) / (2 * config.num_heads);
+}
+
 }  // namespace
 
 bool heads_usable(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
                   const Projection& rows) {
-  return usable(x, matrix.gradient) &&
-         kernels::channels_fit({.heads = config.num_heads,
-                                .d_head = config.d_head(),
-                                .d_state = (rows.channels_end - 3 * config.d_model) / (2 * config.num_heads),
-                                .num_segments = config.num_segments(),
-                                .row = rows.channels_end,
-                                .gates = rows.gates_end - rows.channels_end});
+  return usable(x, matrix.gradient) && kernels::channels_fit({.heads = config.num_heads,
+                                                              .d_head = config.d_head(),
+                                                              .d_state = d_state_of(config, rows),
+                                                              .num_segments = config.num_segments(),
+                                                              .row = rows.channels_end,
+                                                              .gates = rows.gates_end - rows.channels_end});
 }
 
 bool attention_usable(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
                       const Projection& rows) {
-  const int64_t d_state = (rows.channels_end - 3 * config.d_model) / (2 * config.num_heads);
+  const int64_t d_state = d_state_of(config, rows);
   return heads_usable(x, matrix, config, rows) && rows.gates_end % 8 == 0 &&
          kernels::attention_fits(config.d_head(), d_state) &&
          (d_state == 0 || decays_of(config, /*exponents_known=*/true) != Decays::segments);

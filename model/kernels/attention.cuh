@@ -99,7 +99,8 @@ class Exponents {
   __device__ int at(int token) const {
     return values_ ? values_[min(token / static_cast<int>(exponent_block), last_block_)] : 0;
   }
-  // By how much scores of a query's state channels are too large for keys `steps` before it.
+  // By how much scores of a query's state channels are too large for keys `steps` before it. Where it is 0,
+  // they may be infinite.
   static __device__ float factor(int steps) {
     constexpr float log2_step = static_cast<float>(exponent_step) * log2_e;
     return steps <= 0 ? 1.0f : steps >= far ? 0.0f : hp::exp2_approx(-log2_step * static_cast<float>(steps));
@@ -130,9 +131,6 @@ __device__ void for_exponents(const Exponents& exponents, int last_query, int fi
   work(std::false_type());
 }
 
-__device__ inline int lane() {
-  return static_cast<int>(threadIdx.x) % 32;
-}
 __device__ inline int warp_of_group() {
   return static_cast<int>(threadIdx.x) % hp::warpgroup / 32;
 }
@@ -179,7 +177,7 @@ __device__ void start_scores(const Channels<RowsA, S>& a, int row, const Channel
       for (int k = 0; k < N / 16; ++k) {
         const float factor = factors[k];
 #pragma unroll
-        for (int i = 8 * k; i < 8 * k + 8; ++i) scores[i] *= factor;
+        for (int i = 8 * k; i < 8 * k + 8; ++i) scores[i] = factor == 0 ? 0 : scores[i] * factor;
       }
     }
   }

@@ -88,7 +88,7 @@ struct Maps {
     hp::TensorMap output_gradient, content_sums, state_sums;
   } queries[2];  // of tiles without and with exponents apart
 };
-struct Rows {  // (B, H, padded_length)
+struct RowSums {  // (B, H, padded_length)
   const float *logsumexp, *products;
 };
 
@@ -116,7 +116,7 @@ __device__ int tile_of_block(const AttentionShape& s) {
 }
 
 template <typename L>
-__device__ void fetch(const AttentionShape& s, const L& memory, const Maps& maps, const Rows& rows,
+__device__ void fetch(const AttentionShape& s, const L& memory, const Maps& maps, const RowSums& rows,
                       const Walk& walk) {
   const Head& head = walk.head;
   const Maps::Queries& of_queries = maps.queries[L::apart];
@@ -154,8 +154,10 @@ __device__ void carry_sums(const AttentionShape& s, const L& memory, const Maps&
     const bool with_state =
         L::has_state && !(L::apart && far_apart(exponents, m * L::num_queries, walk.first_key()));
     int* turn = turns + walk.head.index * num_turns(s) + token / turn_queries;
+    // Of turns beyond the sequence's end, blocks with exponents apart know nothing.
+    const bool carries = lane() == 0 && token < s.length;
     hp::wait_at(wrote_sums + group, group_and_courier);
-    if (lane() == 0) {
+    if (carries) {
       const int content_channel = half * L::content_columns,
                 state_channel = num_content + half * L::state_columns;
       if (before == 0) {
@@ -171,7 +173,7 @@ __device__ void carry_sums(const AttentionShape& s, const L& memory, const Maps&
     }
     __syncwarp();
     if (m + 1 < walk.end) hp::arrive_at(read_sums + group, group_and_courier);
-    if (lane() == 0) {
+    if (carries) {
       hp::wait_until_stored();
       hp::count_up(turn, L::halves ? 1 : 2);
     }
@@ -211,6 +213,10 @@ __device__ void multiply(float (&d)[Size], const A& a, const B& b, bool add) {
   for (int k = 0; k < K / 16; ++k) hp::mma<2 * Size, hp::Side::columns>(d, a[k], b[k], add || k > 0);
 }
 
+// Where exponents lie apart, gradients of scores, bf16 numbers, are multiplied by factors down to e^-80. With
+// so much more they stay clear of the smallest numbers of bf16, and their products of the largest of fp32.
+constexpr float lift = 0x1p30f;
+
 template <int S, bool Apart>
 __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& memory, const Maps& maps,
                               const Walk& walk) {
@@ -222,7 +228,8 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
   const int group = hp::group_index(), key_row = group * group_keys, first_key = walk.first_key() + key_row,
             own_key = first_key + 16 * warp_of_group() + lane() / 4, query_row = L::halves ? 0 : key_row,
             half = L::halves ? group : 0;
-  const float scale = static_cast<float>(s.scale), factor = scale * log2_e;
+  const float scale = static_cast<float>(s.scale), factor = scale * log2_e,
+              state_scale = Apart ? scale / lift : scale;
   const Exponents exponents(s, walk.head);
 
   float value_gradient[num_content / 2] = {}, content_gradient[num_content / 2] = {},
@@ -296,7 +303,7 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
     hp::arrive_at(wrote_scores + group, num_consumers);
 
     // Of value and key. Without waiting for these products first, registers would not suffice for the next.
-    hp::mma_begin(value_gradient, content_gradient, state_gradient[0], state_gradient[num_parts - 1]);
+    hp::mma_begin(p, ds, value_gradient, content_gradient, state_gradient[0], state_gradient[num_parts - 1]);
     multiply<N>(value_gradient, p, columns_of(output_gradient, 0), true);
     multiply<N>(content_gradient, ds, columns_of(query.content, 0), true);
     if constexpr (S > 0 && !Apart) {
@@ -310,8 +317,8 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
       if (!far) {
         const Factors<N> factors = factors_of(m);
 #pragma unroll
-        for (int k = 0; k < N / 16; ++k) scale_operand(ds[k], factors[k]);
-        hp::mma_begin(state_gradient[0], state_gradient[num_parts - 1]);
+        for (int k = 0; k < N / 16; ++k) scale_operand(ds[k], factors[k] * lift);
+        hp::mma_begin(ds, state_gradient[0], state_gradient[num_parts - 1]);
 #pragma unroll
         for (int n = 0; n < num_parts; ++n)
           multiply<N>(state_gradient[n], ds, columns_of(query.state, n * part), true);
@@ -343,9 +350,9 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
 #pragma unroll
           for (int k = 0; k < together; ++k) {
             load_block(score_gradients, query_row + 16 * warp_of_group(), 16 * (block + k), rows_ds[k]);
-            scale_operand(rows_ds[k], factors[block + k]);
+            scale_operand(rows_ds[k], factors[block + k] * lift);
           }
-          hp::mma_begin(by_state);
+          hp::mma_begin(rows_ds, by_state);
 #pragma unroll
           for (int k = 0; k < together; ++k)
             hp::mma<state_columns, Side::columns>(by_state, rows_ds[k], states[block + k], block + k > 0);
@@ -367,7 +374,7 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
     if (more) hp::arrive_at(read_scores + group, num_consumers);
     if (i > 0) hp::wait_at(read_sums + group, group_and_courier);
     store_sums(by_content, scale, memory.content_sums(group));
-    if (with_state) store_sums(by_state, scale, memory.state_sums(group));
+    if (with_state) store_sums(by_state, state_scale, memory.state_sums(group));
     hp::publish_tile();
     hp::arrive_at(wrote_sums + group, group_and_courier);
     hp::mma_wait<0>(weights);
@@ -379,7 +386,7 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
   if constexpr (S > 0) {
 #pragma unroll
     for (int n = 0; n < num_parts; ++n)
-      store_sums(state_gradient[n], scale, memory.state_gradient(group), n * part);
+      store_sums(state_gradient[n], state_scale, memory.state_gradient(group), n * part);
   }
   hp::publish_tile();
   hp::wait_at(all_consumers, num_consumers);
@@ -396,7 +403,7 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
 }
 
 template <int S, bool Apart>
-__device__ void run_block(const AttentionShape& s, const Maps& maps, const Rows& rows, int* turns) {
+__device__ void run_block(const AttentionShape& s, const Maps& maps, const RowSums& rows, int* turns) {
   using L = Layout<S, Apart>;
   const L memory{hp::shared_memory()};
   const int tile = tile_of_block(s);
@@ -426,13 +433,14 @@ __device__ void run_block(const AttentionShape& s, const Maps& maps, const Rows&
 }
 
 // Which heads a kernel takes: all, or those alone whose exponents are all equal, or are not. With 128 state
-// channels a kernel that had the code for both would not get by with its registers.
+// channels a kernel that had the code for both would not get by with its registers, and that for `apart` does
+// not: the compiler lets its products wait for one another.
 enum class Takes { all, equal, apart };
 constexpr int widest_for_all = 64;
 
 template <int S, Takes takes>
 __global__ void __launch_bounds__(num_threads, 1)
-    backward_kernel(AttentionShape s, const __grid_constant__ Maps maps, Rows rows, int* turns) {
+    backward_kernel(AttentionShape s, const __grid_constant__ Maps maps, RowSums rows, int* turns) {
   const Exponents exponents(s, head_of_block(s));
   const int last = static_cast<int>(s.length) - 1;
   if constexpr (takes == Takes::all) {
@@ -478,7 +486,7 @@ Maps::Queries query_maps(const AttentionShape& s, const Bf16* query, const Atten
 }
 
 template <int S>
-void run(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value, const Rows& rows,
+void run(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value, const RowSums& rows,
          const AttentionGradients& gradients, int* turns, void* stream) {
   Maps maps{channel_maps<num_keys, S>(s, key),
             content_map<num_keys>(s, value, s.value_strides),

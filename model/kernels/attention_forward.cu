@@ -2,8 +2,6 @@
 // diagonal to the first, with the running maximum and sum of each row's softmax. A fourth role, a single
 // warp, has the tiles of keys and values copied, up to `num_stages` ahead. Nothing but these copies keeps the
 // warpgroups in step, so that one multiplies while another takes exponentials.
-#include <algorithm>
-
 #include "model/kernels/attention.cuh"
 
 namespace sisa::model::kernels {
@@ -150,7 +148,7 @@ __device__ void consume(const AttentionShape& s, const Layout<S>& memory, const 
 #pragma unroll
     for (int k = 0; k < num_keys / 16; ++k) as_operand(scores, k, 1, weights[k]);
     memory.full_value[stage].wait(parity);
-    hp::mma_begin(output);
+    hp::mma_begin(output, weights);
     const auto values = columns_of(memory.value(stage), 0);
 #pragma unroll
     for (int k = 0; k < num_keys / 16; ++k)
@@ -171,8 +169,9 @@ __device__ void consume(const AttentionShape& s, const Layout<S>& memory, const 
       logsumexp[head.index * padded_length(s) + row] =
           row < s.length ? softmax.maximum[r] * factor + log2f(sum) : INFINITY;
   }
-  // Through the memory of this warpgroup's queries, which it alone read.
+  // Through the memory of this warpgroup's queries, which it alone reads, until its last warp is here.
   const hp::Tile<group_rows, num_content> tile{memory.query.content.data + row_in_tile * 2 * num_content};
+  hp::wait_at(1 + group, hp::warpgroup);
 #pragma unroll
   for (int n = 0; n < num_content / 2; ++n) output[n] *= reciprocal[n / 2 % 2];
 #pragma unroll

@@ -108,8 +108,8 @@ __device__ StateItem state_item(const ChannelShape& s, const Tokens& tokens, int
   return {tokens.sequence, tokens.sequence * s.length + tokens.first + used / per_token,
           used % per_token / vectors, used % vectors * 8, item < count};
 }
-__device__ void turns(const ChannelShape& s, const ChannelState& state, const StateItem& item,
-                      float (&cosine)[4], float (&sine)[4]) {
+__device__ void angles(const ChannelShape& s, const ChannelState& state, const StateItem& item,
+                       float (&cosine)[4], float (&sine)[4]) {
   float phase[4] = {};
   if (s.num_angles > 0)
     load4(state.phases + item.token * s.num_angles + (item.head * s.d_state + item.channel) / 2, phase);
@@ -166,7 +166,7 @@ __device__ void state_channels(const ChannelShape& s, const StateItem& item,
       projections + item.token * s.row + 3 * s.heads * s.d_head + item.head * d_state + item.channel;
   Float8 b = load8(from), c = load8(from + s.heads * d_state);
   float cosine[4], sine[4];
-  turns(s, state, item, cosine, sine);
+  angles(s, state, item, cosine, sine);
   rotate(b, cosine, sine);
   rotate(c, cosine, sine);
   const Place place = place_of(s, state, item.sequence, item.token, item.head);
@@ -275,7 +275,7 @@ __global__ void __launch_bounds__(most_threads)
     const int64_t token = item.token, first = token * s.row + 3 * s.heads * s.d_head + head * d_state + n;
     Float8 b = load8(projections + first), c = load8(projections + first + s.heads * d_state);
     float cosine[4], sine[4];
-    turns(s, state, item, cosine, sine);
+    angles(s, state, item, cosine, sine);
     rotate(b, cosine, sine);
     rotate(c, cosine, sine);
     const Place place = place_of(s, state, item.sequence, token, head);

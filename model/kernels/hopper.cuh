@@ -216,7 +216,7 @@ template <typename Tile>
 __device__ Rows<Tile> rows_of(const Tile& tile, int row) {
   return {operand(tile, row * Tile::row_bytes)};
 }
-// The transpose: columns from `column` on, a multiple of 16; [k]: rows 16 k to 16 k + 15.
+// The transpose: columns from `column` on, a multiple of 8; [k]: rows 16 k to 16 k + 15.
 template <typename Tile>
 struct Columns {
   Operand first;
@@ -233,9 +233,8 @@ __device__ Columns<Tile> columns_of(const Tile& tile, int column) {
 using Block16 = uint32_t[4];
 template <typename Tile>
 __device__ void store_block(const Tile& tile, int row, int column, const Block16& a) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
-                   address_of(tile.at(row + lane % 16, column + lane / 16 * 8))),
+                   address_of(tile.at(row + lane() % 16, column + lane() / 16 * 8))),
                "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
                : "memory");
 }
@@ -244,8 +243,7 @@ __device__ void store_block(const Tile& tile, int row, int column, const Block16
 using Address = uint32_t;
 template <typename Tile>
 __device__ Address transposed_address(const Tile& tile, int row, int column) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  return opaque(address_of(tile.at(row + lane % 8 + lane / 16 * 8, column + lane / 8 % 2 * 8)));
+  return opaque(address_of(tile.at(row + lane() % 8 + lane() / 16 * 8, column + lane() / 8 % 2 * 8)));
 }
 __device__ inline void store_transposed(Address to, const Block16& a) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(a[0]),
@@ -263,10 +261,9 @@ __device__ inline void store_pair(Address to, float x, float y) {
 }
 template <typename Tile>
 __device__ void load_block(const Tile& tile, int row, int column, Block16& a) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-               : "r"(address_of(tile.at(row + lane % 16, column + lane / 16 * 8)))
+               : "r"(address_of(tile.at(row + lane() % 16, column + lane() / 16 * 8)))
                : "memory");
 }
 
@@ -275,11 +272,20 @@ __device__ void touch(float (&x)[Size]) {  // the compiler moves no access to x 
 #pragma unroll
   for (int i = 0; i < Size; ++i) asm volatile("" : "+f"(x[i])::"memory");
 }
-// Between ordinary writes of accumulators, which are to be named, or of register operands, and products that
-// use them.
-template <int... Sizes>
-__device__ void mma_begin(float (&... accumulators)[Sizes]) {
-  (touch(accumulators), ...);
+__device__ inline void touch(Block16& x) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(x[i])::"memory");
+}
+template <int Size>
+__device__ void touch(Block16 (&x)[Size]) {
+#pragma unroll
+  for (int i = 0; i < Size; ++i) touch(x[i]);
+}
+// Between ordinary writes of accumulators and of operands in registers, which are to be named, and products
+// that use them.
+template <typename... Registers>
+__device__ void mma_begin(Registers&... registers) {
+  (touch(registers), ...);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 __device__ inline void mma_commit() {

@@ -1,8 +1,8 @@
 // The passes over memory that training in bf16 takes on a GPU besides matrix products and attention. Raw
 // device memory, so that .cu files need no LibTorch; model/fused.h has them as operations with gradients.
 //
-// All arrays are contiguous and begin at multiples of 16 bytes. `stream` is a cudaStream_t of the current
-// device. Sums over rows are taken in a fixed order: the same bits on every call.
+// Arrays begin at multiples of 16 bytes and are contiguous, unless they come with strides. `stream` is a
+// cudaStream_t of the current device. Sums over rows are taken in a fixed order: the same bits on every call.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,9 @@ void cross_entropy(Bf16* logits, const int64_t* targets, int64_t rows, int64_t c
 // `exponent_block` tokens have an exponent n of their own, as numbers have in block floating point. A query's
 // hold e^u and a key's e^-u with u = g + exponent_step (n + 1), where n is the largest number that lets the
 // block begin with a u of at most exponent_step. So a block may decay by exponent_step at least, and by twice
-// that at best, until |u| <= exponent_step limits it; products of what a query and a key hold stay below
-// e^(2 exponent_step), which fp32 can say. int16 (B, H, blocks of a sequence); they grow along it.
+// that at best, until |u| <= exponent_step limits it. Factors of a query and a key
+// then multiply to e^(2 exponent_step) at most, which leaves products of amplitudes, C and B of up to 6,000
+// before fp32 overflows. int16 (B, H, blocks of a sequence); they grow along it.
 constexpr int64_t exponent_block = 16;
 constexpr double exponent_step = 40;            // nats of decay
 inline int64_t num_exponents(int64_t length) {  // of a sequence

@@ -60,6 +60,9 @@ __device__ inline Bf16 to_bf16(float x) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
+__device__ inline int lane() {
+  return static_cast<int>(threadIdx.x) % 32;
+}
 __device__ inline float warp_sum(float x) {
 #pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);

@@ -3,7 +3,10 @@
 //
 // Copies and products happen as late as they may: a copy when somebody waits for its barrier or for stores, a
 // product when its group is waited for. So a kernel that does not wait, or that overwrites too early what
-// they read, computes something else here. How operands are encoded for the hardware is for a GPU to test.
+// they read, computes something else here. For a GPU to test remain how operands are encoded for the
+// hardware, fences, which do nothing here, and turns between blocks, which run one after the other. An
+// operand in registers is read when its product is called for; a warp reads its own rows of one in shared
+// memory.
 #pragma once
 
 #include <array>
@@ -269,8 +272,8 @@ void load_block(const Tile& tile, int row, int column, Block16& a) {
     std::memcpy(&a[m], tile.at(row + lane / 4 + m % 2 * 8, column + m / 2 * 8) + lane % 4 * 4, sizeof a[m]);
 }
 
-template <int... Sizes>
-void mma_begin([[maybe_unused]] float (&... accumulators)[Sizes]) {}
+template <typename... Registers>
+void mma_begin([[maybe_unused]] Registers&... registers) {}
 inline void mma_commit() {
   asynchronous().groups.push_back(std::exchange(asynchronous().products, {}));
 }
