@@ -166,8 +166,8 @@ void add_model(std::vector<RecipeKey>& rows) {
       .add(
           "max_segments", &ModelConfig::max_segments, count(0, 1024),
           "segments of decay in training, each with its own d_state channels where it is needed; what decays "
-          "further is limited and counted; 0: none where attention is our own, which needs none (bf16 on H100, "
-          "docs/numerics.md), else as many as make 192 channels with d_model / num_heads")
+          "further is limited and counted; 0: none where attention is our own (bf16 on H100) and needs none, "
+          "see docs/numerics.md, else as many as make 192 channels with d_model / num_heads")
       .only_with("model.offset: causal", with_offset("causal"))
       .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
            "initial value of alpha_proj.bias")
@@ -211,8 +211,7 @@ void add_train(std::vector<RecipeKey>& rows) {
            "samples that a rank runs at once, at most; decides memory and speed, not the result")
       .add("recompute", &TrainSection::recompute, count(0, 1 << 20),
            "layers, from the first on, whose activations are computed again in the backward pass instead of "
-           "kept: less "
-           "memory, more time, the same result; at most model.num_layers")
+           "kept: less memory, more time, the same result; at most model.num_layers")
       .add("schedule", &TrainSection::schedule,
            choice<ScheduleKind>({{"cosine", ScheduleKind::cosine},
                                  {"wsd", ScheduleKind::wsd},

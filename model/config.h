@@ -28,8 +28,8 @@ struct ModelConfig {
 
   int64_t d_head() const { return d_model / num_heads; }
   // Of the training form of `causal`: max_segments or, if that is 0, as many as keep query and key within the
-  // 192 channels that have fast kernels on GPUs, d_head + segments d_state; at least 1. Where attention is our
-  // own (fused.h), 0 is none: it is exact without.
+  // 192 channels that have fast kernels on GPUs, d_head + segments d_state; at least 1. Where attention is
+  // our own (fused.h), 0 is none: it is exact without.
   int64_t num_segments() const;
 };
 
