@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/quantity.h"
 #include "launcher/recipe_keys.h"
 #include "model/costs.h"
@@ -25,11 +27,19 @@ Plan::Flops flops_per_token(const Recipe& recipe) {
           .exact = 3 * model::forward_flops(c, T)};
 }
 
-double bytes_per_token(const Recipe& recipe) {
-  const auto N = static_cast<double>(model::num_parameters(recipe.model));
-  const auto micro_batch = static_cast<double>(recipe.train.micro_batch * recipe.data.sequence_length);
-  return model::activation_bytes(recipe.model) + N * model::weight_bytes_a_micro_batch / micro_batch +
-         N * model::weight_bytes_a_step / static_cast<double>(recipe.train.batch);
+double bytes_per_token(const Recipe& recipe, int64_t ranks) {
+  const auto N = static_cast<double>(model::num_parameters(recipe.model)), n = static_cast<double>(ranks);
+  const int64_t samples = (recipe.samples_per_step() + ranks - 1) / ranks,  // of a rank, at most
+      micro_batch = std::min(recipe.train.micro_batch, samples);
+  const double weights =
+      model::weight_bytes(recipe.model, micro_batch * recipe.data.sequence_length, recipe.train.recompute) *
+      static_cast<double>((samples + micro_batch - 1) / micro_batch);
+  // Of each parameter, on every rank: its gradient is cleared and its value written; where it is updated: the
+  // gradient is read for the norm and for AdamW, which reads and writes master and moments.
+  const double everywhere = 4 + 2, owned = 2 * 4 + 3 * 2 * 4;
+  const double update = N * (everywhere + owned / (recipe.optimizer.sharded ? n : 1));
+  return model::activation_bytes(recipe.model, recipe.train.recompute) +
+         n * (weights + update) / static_cast<double>(recipe.train.batch);
 }
 
 Plan make_plan(const Recipe& recipe, int64_t ranks) {
@@ -50,7 +60,7 @@ Plan make_plan(const Recipe& recipe, int64_t ranks) {
           .samples_per_step = recipe.samples_per_step(),
           .memory = space.memory(),
           .flops = flops_per_token(recipe),
-          .bytes = bytes_per_token(recipe)};
+          .bytes = bytes_per_token(recipe, ranks)};
 }
 
 Rows plan_rows(const Recipe& recipe, const Plan& plan) {

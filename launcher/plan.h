@@ -34,7 +34,8 @@ struct Plan {
 Plan make_plan(const Recipe& recipe, int64_t ranks);
 
 Plan::Flops flops_per_token(const Recipe& recipe);
-double bytes_per_token(const Recipe& recipe);
+// On so many ranks. What these send one another is not in it.
+double bytes_per_token(const Recipe& recipe, int64_t ranks);
 
 // For boxed_table.
 Rows plan_rows(const Recipe& recipe, const Plan& plan);

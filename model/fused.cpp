@@ -70,16 +70,13 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
   }
 };
 
-// Logits are made for so many rows at a time: 0.8 GB at a vocabulary of 50,304.
-constexpr int64_t rows_per_part = 8192;
-
 struct CrossEntropySum : torch::autograd::Function<CrossEntropySum> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& value,
                             int64_t parameter, int64_t vocab_size, const at::Tensor& targets) {
     const Parameter& p = *reinterpret_cast<Parameter*>(parameter);
     const at::Tensor weight = value.detach(), losses = like(hidden, {hidden.size(0)}, at::kFloat),
                      hidden_gradient = at::empty_like(hidden);
-    const int64_t part = std::min(rows_per_part, hidden.size(0));
+    const int64_t part = std::min(logits_rows, hidden.size(0));
     const at::Tensor part_logits = like(hidden, {part, weight.size(0)}, at::kBFloat16);
     for (int64_t row = 0; row < hidden.size(0); row += part) {
       const int64_t count = std::min(part, hidden.size(0) - row);

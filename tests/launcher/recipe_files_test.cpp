@@ -13,6 +13,7 @@
 #include "launcher/plan.h"
 #include "launcher/recipe.h"
 #include "launcher/recipe_keys.h"
+#include "model/costs.h"
 
 namespace sisa::launcher {
 namespace {
@@ -155,24 +156,28 @@ TEST(RecipeFolder, MemoryFollowsTheRanks) {
   EXPECT_DOUBLE_EQ(one.flops.usual, 6.0 * 151'878'144 + 12.0 * 12 * 768 * 2048);
 }
 
-// Counted by hand, in bytes: of a micro-batch so large that its tokens alone matter.
-TEST(RecipeFolder, BytesOfATokenAreThoseOfItsPasses) {
-  const std::vector<std::string> large = {"train.micro_batch=1048576", "train.batch=1000000000000000 tokens",
-                                          "data.sequence_length=1000000 tokens",
-                                          "train.max_tokens=1000000000000000 tokens", "train.warmup=0"};
-  const double d = 768, f = 3072, V = 50277, L = 12;
-  // Products, norms, SwiGLU, attention with what is around it; head and embedding.
-  const double layer = 6 * (3 * d + d + (d + d) + (2 * f + d) + (d + f)) + 2 * 16 * d + 2 * 8 * f +
-                       2 * (4 + 4 + 5 + 4 + 2 + 5) * d;
-  const double rest = 6 * (V + d) + 16 * d + 2 * 2 * V + 2 * 7 * d;
-  EXPECT_NEAR(make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml", large), 1).bytes,
-              L * layer + rest, 10);
-  // State channels: 48 more in products and passes for each, and the gates.
-  const double sisa = make_plan(load_recipe(root / "recipes/paper/152m/sisa-d16.yaml", large), 1).bytes;
-  EXPECT_GT(sisa, L * layer + rest);
-  EXPECT_LT(sisa, 1.1 * (L * layer + rest));
-  // Small micro-batches read the weights more often.
-  EXPECT_GT(make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml"), 1).bytes, L * layer + rest);
+// Tokens' part is counted in model.counts_test.
+TEST(RecipeFolder, BytesOfATokenFollowMicroBatchAndRanks) {
+  const auto bytes = [](int64_t ranks, const std::vector<std::string>& settings) {
+    return make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml", settings), ranks).bytes;
+  };
+  const Recipe recipe = load_recipe(root / "recipes/paper/152m/transformer.yaml");
+  const double activations = model::activation_bytes(recipe.model);
+  const double N = 151'878'144, tokens = 524'288;  // a step
+  // 256 samples, 32 at a time; of each parameter 38 bytes in the update.
+  EXPECT_DOUBLE_EQ(bytes(1, {"train.micro_batch=32"}),
+                   activations + (8 * model::weight_bytes(recipe.model, 65'536) + 38 * N) / tokens);
+  // Four samples on each of 64 ranks, whatever the micro-batch could be. What a rank owns it alone updates.
+  const double sharded = activations + 64 * model::weight_bytes(recipe.model, 8'192) / tokens;
+  for (const char* micro_batch : {"train.micro_batch=4", "train.micro_batch=256"}) {
+    EXPECT_DOUBLE_EQ(bytes(64, {micro_batch}), sharded + (64 * 6 + 32) * N / tokens) << micro_batch;
+    EXPECT_DOUBLE_EQ(bytes(64, {micro_batch, "optimizer.sharded=false"}), sharded + 64 * 38 * N / tokens);
+  }
+  EXPECT_DOUBLE_EQ(
+      bytes(1, {"train.micro_batch=32", "train.recompute=12"}) - bytes(1, {"train.micro_batch=32"}),
+      model::activation_bytes(recipe.model, 12) - activations +
+          8 * (model::weight_bytes(recipe.model, 65'536, 12) - model::weight_bytes(recipe.model, 65'536)) /
+              tokens);
 }
 
 // With SISA_UPDATE_DOCS=1 in the environment the test rewrites its part of the page.

@@ -52,6 +52,47 @@ TEST(Counts, ForwardFlops) {
         << rows[5 + i].d_state;
 }
 
+// Counted by hand, pass by pass, in the order in which a layer works: bytes for each of d, d_ff, state
+// channels, angles, alphas and heads of a token.
+TEST(Counts, ActivationBytesAreThoseOfThePasses) {
+  const double d = 768, L = 12, H = 12, V = 50277;
+  // The first norm adds nothing; the last has no gradient of its sum; head with logits; embedding.
+  const double ends = -4 * d + 14 * d + (6 * (d + V) + 4 * V) + 22 * d;
+  // Norms 2 16, projections 24, channels 8 + 10, attention 8 + 20, W_O 12, feed-forward's products 12.
+  const double with_d = 32 + 24 + 18 + 28 + 12 + 12, with_f = 34, with_heads = 16;
+  const ModelConfig transformer = config_of(rows[5]);
+  EXPECT_DOUBLE_EQ(model::activation_bytes(transformer),
+                   L * (with_d * d + with_f * 3072 + with_heads * H) + ends);
+
+  // Projections 12, channels 8 + 16, attention 4 + 12; gates read x once more; amplitudes.
+  const double with_state = 12 + 24 + 16, with_angles = 34, with_alphas = 50;
+  ModelConfig sisa = config_of(rows[6]);  // d_state 16
+  const double state = with_d * d + with_f * 2908 + (with_heads + 4) * H + with_state * 16 * H,
+               gates = 2 * d + with_angles * 8 * H + with_alphas * H;
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * (state + gates) + ends);
+  sisa.rotation = "none";
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * (state + gates - with_angles * 8 * H) + ends);
+  sisa.decay = "none";
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * state + ends);
+
+  ModelConfig narrow = transformer;
+  narrow.d_ff = 0;
+  EXPECT_DOUBLE_EQ(model::activation_bytes(narrow), L * ((with_d - 16 - 12) * d + with_heads * H) + ends);
+
+  // Forward again: norms 8 + 8, projections 8, channels 8, attention 8, W_O 4, feed-forward 4 and 12.
+  EXPECT_DOUBLE_EQ(model::activation_bytes(transformer, 2) - model::activation_bytes(transformer),
+                   2 * (48 * d + 12 * 3072 + 4 * H) - 4 * d);
+}
+
+// 12 bytes a weight, the head's for every 8,192 tokens; two more for each layer that goes forward again.
+TEST(Counts, WeightBytes) {
+  const ModelConfig config = config_of(rows[5]);
+  const double layers = 12.0 * (4 * 768 * 768 + 3 * 768 * 3072), head = 50277.0 * 768;
+  EXPECT_DOUBLE_EQ(model::weight_bytes(config, 2048), 12 * (layers + head));
+  EXPECT_DOUBLE_EQ(model::weight_bytes(config, 8193), 12 * (layers + 2 * head));
+  EXPECT_DOUBLE_EQ(model::weight_bytes(config, 2048, 12), 14 * layers + 12 * head);
+}
+
 TEST(Counts, MatchFindsTheWidthBack) {
   for (const Row& row : rows) {
     ModelConfig c = config_of(row);
