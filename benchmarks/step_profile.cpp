@@ -18,6 +18,7 @@
 #include "common/error.h"
 #include "launcher/device.h"
 #include "launcher/learner.h"
+#include "launcher/plan.h"
 #include "launcher/recipe.h"
 #include "model/fused.h"
 #include "parallel/world.h"
@@ -83,7 +84,7 @@ void run(const launcher::Recipe& recipe, const parallel::World& world) {
   launcher::Learner learner(recipe.model,
                             {.precision = recipe.run.precision,
                              .device = device,
-                             .pad_to = 128,
+                             .pad_to = launcher::padding(recipe),
                              .micro_batch = recipe.train.micro_batch,
                              .recompute = recipe.train.recompute,
                              .optimizer = recipe.optimizer},

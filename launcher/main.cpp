@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <new>
 #include <variant>
 
 #include "common/error.h"
@@ -76,6 +77,26 @@ int fail_alone(const parallel::World& world, const std::string& text, int status
   world.abort(status);
 }
 
+// What to do if memory ran out.
+struct Advice {
+  const char* operator()(const TrainArguments&) const {
+    return "Lower train.micro_batch, raise train.recompute, or use more ranks with optimizer.sharded: true; "
+           "`sisa plan` shows what each holds.";
+  }
+  const char* operator()(const EvaluateArguments&) const { return "Lower train.micro_batch by --set."; }
+  const char* operator()(const GenerateArguments&) const {
+    return "Give fewer or shorter prompts, or lower --max-tokens.";
+  }
+  template <typename Other>
+  const char* operator()(const Other&) const {
+    return "Let other programs use less, or take a machine that has more.";
+  }
+};
+int fail_out_of_memory(const parallel::World& world, const Command& command, const std::string& found) {
+  return fail_alone(world, fmt::format("Memory ran out: {}. {}", found, std::visit(Advice{}, command)),
+                    common::failure);
+}
+
 int run(const Command& command, const parallel::World& world) {
   try {
     return std::visit(Dispatch{world}, command);
@@ -84,16 +105,15 @@ int run(const Command& command, const parallel::World& world) {
     return error.status();
   } catch (const Error& error) {
     return fail_alone(world, error.what(), error.status());
-  } catch (const c10::OutOfMemoryError& error) {
-    return fail_alone(world,
-                      fmt::format("{} Lower train.micro_batch, raise train.recompute, or use more ranks with "
-                                  "optimizer.sharded: true.",
-                                  error.what_without_backtrace()),
-                      common::failure);
+  } catch (const std::bad_alloc&) {
+    return fail_out_of_memory(world, command, "an allocation of this machine's failed");
+  } catch (const c10::OutOfMemoryError& error) {  // a GPU's
+    return fail_out_of_memory(world, command, error.what_without_backtrace());
   } catch (const c10::Error& error) {
-    return fail_alone(world,
-                      fmt::format("Internal error, please report it: {}", error.what_without_backtrace()),
-                      common::failure);
+    const std::string text = error.what_without_backtrace();
+    const size_t cpu = text.find("DefaultCPUAllocator");  // whose failure has no type of its own
+    if (cpu != std::string::npos) return fail_out_of_memory(world, command, text.substr(cpu));
+    return fail_alone(world, fmt::format("Internal error, please report it: {}", text), common::failure);
   } catch (const std::exception& error) {
     return fail_alone(world, fmt::format("Internal error, please report it: {}", error.what()),
                       common::failure);

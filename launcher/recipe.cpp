@@ -145,7 +145,7 @@ void check_model(const Recipe& recipe) {
     throw Error("{}: {}", place(recipe, model_keys_in(error.what())), error.what());
   }
   if (recipe.train.recompute > recipe.model.num_layers)
-    throw Error("{}: train.recompute is {}, but the model has {} layers.",
+    throw Error("{}: train.recompute is {}; it must be at most model.num_layers, which is {}: all layers.",
                 place(recipe, {"train.recompute", "model.num_layers"}), recipe.train.recompute,
                 recipe.model.num_layers);
   constexpr int64_t byte_tokens = 257;  // 256 bytes and the end of a text

@@ -40,6 +40,11 @@ std::vector<common::Parameter*> LanguageModel::parameters() {
   return all;
 }
 
+void LanguageModel::set_recomputed_layers(int64_t n) {
+  TORCH_INTERNAL_ASSERT(0 <= n && n <= config_.num_layers);
+  num_recomputed_ = n;
+}
+
 at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
   Stream stream{embedding(tokens, embedding_), {}};
   for (size_t i = 0; i < layers_.size(); ++i) {

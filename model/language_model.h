@@ -52,8 +52,8 @@ class LanguageModel {
   std::vector<common::Parameter*> parameters();  // in the order embedding, layers, final norm
 
   // From now on loss_sum keeps no activations of the first n layers for the backward pass, which computes
-  // them again: less memory, more time, the same gradients. n <= num_layers.
-  void set_recomputed_layers(int64_t n) { num_recomputed_ = n; }
+  // them again: less memory, more time, the same gradients. 0 <= n <= num_layers.
+  void set_recomputed_layers(int64_t n);
 
   // Sum over all predicted tokens of the cross entropy, a scalar of statistics_type with its graph;
   // `backward()`, called on just that, adds to the parameters' gradients (where fused.h serves, the head's

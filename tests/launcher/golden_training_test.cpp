@@ -41,16 +41,20 @@ std::vector<std::filesystem::path> files_with_training() {
   return files;
 }
 
-class GoldenTraining : public testing::TestWithParam<
-                           std::tuple<std::filesystem::path, bool /*sharded*/, int /*micro_batch*/>> {};
+struct Activations {  // how a rank's samples go through the model
+  int64_t micro_batch, recompute;
+};
+class GoldenTraining
+    : public testing::TestWithParam<std::tuple<std::filesystem::path, bool /*sharded*/, Activations>> {};
 
 TEST_P(GoldenTraining, LossGradientNormLearningRateAndParameters) {
-  const auto& [file, sharded, micro_batch] = GetParam();
+  const auto& [file, sharded, activations] = GetParam();
   const GoldenFile golden(file);
   launcher::Learner learner(golden.config(),
                             {.precision = common::Precision::fp64,
                              .sharded = sharded,
-                             .micro_batch = micro_batch,
+                             .micro_batch = activations.micro_batch,
+                             .recompute = activations.recompute,
                              .optimizer = rules()},
                             world());
   const auto logical = [&](const std::string& name) {
@@ -94,15 +98,16 @@ TEST_P(GoldenTraining, LossGradientNormLearningRateAndParameters) {
 }
 
 std::string case_name(const testing::TestParamInfo<GoldenTraining::ParamType>& test) {
-  const auto& [file, sharded, micro_batch] = test.param;
-  return file.stem().string() + (sharded ? "_sharded" : "_replicated") + "_micro_batch_" +
-         std::to_string(micro_batch);
+  const auto& [file, sharded, activations] = test.param;
+  return fmt::format("{}_{}_micro_batch_{}_recompute_{}", file.stem().string(),
+                     sharded ? "sharded" : "replicated", activations.micro_batch, activations.recompute);
 }
 
 // Of 4 samples 3 ranks get uneven shares, and a micro-batch of 3 leaves a short one.
 INSTANTIATE_TEST_SUITE_P(Files, GoldenTraining,
                          testing::Combine(testing::ValuesIn(files_with_training()), testing::Bool(),
-                                          testing::Values(1, 3, 4)),
+                                          testing::Values(Activations{1, 0}, Activations{3, 1},
+                                                          Activations{4, 0})),
                          case_name);
 
 TEST(GoldenTrainingFiles, Exist) {

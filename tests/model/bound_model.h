@@ -4,11 +4,14 @@
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
+#include <torch/csrc/autograd/function.h>
 
 #include <cmath>
 #include <limits>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "model/language_model.h"
 #include "parallel/parameter_space.h"
@@ -64,6 +67,21 @@ inline void stir(BoundModel& bound, double scale = 0.15) {
     const at::Tensor value = bound.value(name);
     value.add_(at::randn(value.sizes(), at::kDouble).mul(scale).to(value.options()));
   }
+}
+
+// Nodes of the graph behind `output` whose names contain `part`.
+inline int64_t count_nodes(const at::Tensor& output, const std::string& part) {
+  std::set<torch::autograd::Node*> seen;
+  std::vector<torch::autograd::Node*> todo = {output.grad_fn().get()};
+  int64_t count = 0;
+  while (!todo.empty()) {
+    torch::autograd::Node* const node = todo.back();
+    todo.pop_back();
+    if (!node || !seen.insert(node).second) continue;
+    if (node->name().find(part) != std::string::npos) ++count;
+    for (const auto& edge : node->next_edges()) todo.push_back(edge.function.get());
+  }
+  return count;
 }
 
 // Largest difference relative to the largest value of `expected`; infinite for other shapes or NaN.

@@ -70,6 +70,7 @@ TEST_P(EverySystem, RecomputedActivationsGiveTheSameGradients) {
       again.model.set_recomputed_layers(n);
       again.space.zero_gradients();
       const at::Tensor b = again.model.loss_sum(x, y);
+      EXPECT_EQ(count_nodes(b, "Recomputed"), n);
       b.backward();
       EXPECT_TRUE(a.equal(b));
       for (const std::string& name : kept.names())

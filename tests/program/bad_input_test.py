@@ -36,6 +36,16 @@ class BadInput(ProgramTest):
         self.refuse_recipe("--set", "model.system=sissa", says="sisa")
         self.refuse_recipe("--set", "model.vocab_size=200", says="vocab")
 
+    def test_memory_that_no_machine_has(self):
+        large = ["train", self.recipe, "--output", self.folder / "large"]
+        for setting in ("d_model=65536", "num_heads=1024", "num_layers=1000", "d_ff=1000000"):
+            large += ["--set", f"model.{setting}"]
+        says = r"Memory ran out: .*tried to allocate \d+ bytes.* Lower train.micro_batch, raise train.recompute"
+        self.refused(*large, says=says, status=1)
+        several = run(*large, ranks=2)  # which of them say it before the first ends the others is a matter of time
+        self.assertEqual(several.returncode, 1, several.stderr)
+        self.assertRegex(several.stderr, r"Rank \d .*: " + says)
+
     def test_unknown_keys(self):
         self.refuse_recipe("--set", "model.d_modl=32", says="d_model")
         self.refuse_recipe("--set", "modle.d_model=32", says="model")
