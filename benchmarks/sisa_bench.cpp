@@ -31,6 +31,7 @@
 #include "launcher/device.h"
 #include "model/attention.h"
 #include "model/functional.h"
+#include "model/fused.h"
 #include "model/kernels/kernels.h"
 #include "parallel/adamw_kernels.h"
 #include "parallel/world.h"
@@ -45,7 +46,7 @@ using parallel::Number;
 constexpr int64_t batch = 32, length = 2048, tokens = batch * length;
 constexpr int64_t d_model = 768, num_heads = 12, d_head = d_model / num_heads, d_state = 16;
 constexpr int64_t d_ff = 2944, vocab_size = 50277, vocab_rows = 50304;  // 2908 and 50277, filled up
-constexpr int64_t logits_rows = 8192;                                   // made at a time (model/fused.cpp)
+constexpr int64_t logits_rows = model::fused::logits_rows;
 constexpr int64_t num_parameters = 152'000'000;
 // Rows of the projections: [Q K V B C] and [theta alpha padding].
 constexpr int64_t angles = num_heads * d_state / 2, gates = 128;
@@ -135,8 +136,10 @@ kernels::ChannelShape channel_shape(int64_t segments) {
 }
 
 // All projections but the value are read, and backwards B and C alone. Of the query's gradient a token's own
-// segment is read, of the key's that and the later ones.
-Case channels(int64_t segments, bool backward) {
+// segment is read, of the key's that and the later ones. `hopper`: as our own attention has it, with
+// exponents instead of segments, of which there is one or none; it leaves most gradients in fp32, and the
+// value's where it belongs.
+Case channels(int64_t segments, bool hopper, bool backward) {
   const kernels::ChannelShape s = channel_shape(segments);
   TORCH_INTERNAL_ASSERT(kernels::channels_fit(s));
   const Array projections = bf16({tokens, s.row}), cosine = fp32({length, d_head / 2}),
@@ -147,7 +150,11 @@ Case channels(int64_t segments, bool backward) {
               offsets = full({batch, num_heads}, 60, at::kDouble),
               amplitudes = full({num_heads}, 0.5, at::kFloat), value_gradient = bf16({tokens, d_model}),
               gradient = bf16({tokens, s.row + s.gates}), sums = fp32({tokens, s.gates}),
-              amplitude_gradients = fp32({tokens, num_heads});
+              amplitude_gradients = fp32({tokens, num_heads}),
+              query_fp32 = fp32({tokens, num_heads, s.width}),
+              key_content = bf16({tokens, num_heads, d_head}),
+              key_state_fp32 = fp32({tokens, num_heads, s.d_state}),
+              exponents = full({batch, num_heads, kernels::num_exponents(length)}, 0, at::kShort);
   if (s.decays) {
     // Segments of 120 nats of decay have as many tokens each: softplus(bias) is a token's share.
     const double decay = 0.99 * 120 * static_cast<double>(segments) / length;
@@ -156,22 +163,35 @@ Case channels(int64_t segments, bool backward) {
     kernels::scan_gates(s, x, bias, phases, decays, stream());
   }
   const auto work = [=](int64_t) {
-    const kernels::ChannelState state{phases, decays, offsets, amplitudes, 60, 120};
+    const kernels::ChannelState state =
+        hopper ? kernels::ChannelState{.phases = phases,
+                                       .decays = decays,
+                                       .amplitudes = amplitudes,
+                                       .limit = kernels::exponent_step,
+                                       .exponents = exponents}
+               : kernels::ChannelState{phases, decays, offsets, amplitudes, 60, 120};
+    const kernels::HeadGradients gradients =
+        hopper ? kernels::HeadGradients{.key = key_content,
+                                        .query_fp32 = query_fp32,
+                                        .key_state_fp32 = key_state_fp32}
+               : kernels::HeadGradients{.query = query,
+                                        .key = key,
+                                        .value = value_gradient,
+                                        .value_strides = {length * d_model, d_model, d_head}};
     if (backward)
-      kernels::channels_backward(s, projections, cosine, sine, state,
-                                 {.query = query,
-                                  .key = key,
-                                  .value = value_gradient,
-                                  .value_strides = {length * d_model, d_model, d_head}},
-                                 gradient, sums, amplitude_gradients, stream());
+      kernels::channels_backward(s, projections, cosine, sine, state, gradients, gradient, sums,
+                                 amplitude_gradients, stream());
     else
       kernels::channels(s, projections, cosine, sine, state, query, key, num_limited, stream());
   };
   const double both = bytes_of({cosine, sine, phases, decays});
   if (!backward) return {work, both + bytes_of({projections, query, key}) - 2.0 * tokens * d_model};
+  const double in_fp32 = segments > 0 ? angles + 2 * num_heads : 0;  // sums, amplitudes' gradients
+  if (hopper)
+    return {work, both + bytes_of({query_fp32, key_content, key_state_fp32}) +
+                      tokens * (2.0 * (num_heads * 2 * s.d_state + s.row - d_model) + 4 * in_fp32)};
   const double segments_read = 1 + static_cast<double>(segments + 1) / 2;
   const double in_bf16 = num_heads * (3 * d_head + (2 + segments_read) * s.d_state) + s.row;
-  const double in_fp32 = segments > 0 ? angles + 2 * num_heads : 0;  // sums, amplitudes' gradients
   return {work, both + tokens * (2 * in_bf16 + 4 * in_fp32)};
 }
 
@@ -374,7 +394,7 @@ bool run(const Limits& limits) {
     add("swiglu" + suffix, [=] { return swiglu(backward); });
     add("scan_gates" + suffix, [=] { return scan_gates(backward); });
     for (const int64_t n : {0, 1, 8})
-      add(fmt::format("channels{}/segments:{}", suffix, n), [=] { return channels(n, backward); });
+      add(fmt::format("channels{}/segments:{}", suffix, n), [=] { return channels(n, false, backward); });
     for (const int64_t n : {64, 80, 96, 128, 192})
       add(fmt::format("attention{}/d_qk:{}", backward ? "_both_ways" : "", n),
           [=] { return attention(n, backward); });
@@ -384,6 +404,9 @@ bool run(const Limits& limits) {
       const auto name = [&](int64_t n, const char* how) {
         return fmt::format("hopper_attention{}/d_state:{}{}", backward ? "_backward" : "", n, how);
       };
+      for (const int64_t segments : {0, 1})
+        add(fmt::format("hopper_channels{}/d_state:{}", backward ? "_backward" : "", segments * d_state),
+            [=] { return channels(segments, true, backward); });
       for (const int64_t n : {0, 16, 32, 64, 128})
         add(name(n, ""), [=] { return hopper_attention(n, 0, backward); });
       for (const int64_t steps : {4, 40})
