@@ -44,27 +44,36 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for needed in data tokenizer output; do [ -n "${!needed}" ] || fail "--$needed is missing; see --help."; done
 peer_steps="${peer_steps:-$steps}"
-for number in "$steps" "$peer_steps"; do [[ "$number" =~ ^[1-9][0-9]*$ ]] || fail "'$number' is no number of steps."; done
+for option in steps peer_steps; do
+    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] || fail "--${option/_/-}: '${!option}' is no number of steps; give 1 or more."
+done
+for needed in data tokenizer output; do [ -n "${!needed}" ] || fail "--$needed is missing; see --help."; done
 [ -x "$sisa" ] || fail "$sisa is no program. Build it, or say which: --sisa PROGRAM."
 command -v nvidia-smi >/dev/null || fail "nvidia-smi is missing: there is no NVIDIA GPU here."
 [ ${#recipes[@]} -gt 0 ] || recipes=(152m/transformer 152m/sisa-d16 50m/sisa-d64 369m/transformer 369m/sisa-d128)
 python="${SISA_PYTHON:-python3}" gpu="${CUDA_VISIBLE_DEVICES:-0}"
 mkdir -p "$output"
+end_jobs() {
+    jobs -p | xargs -r kill 2>/dev/null || true
+    wait 2>/dev/null
+}
+trap 'trap "" INT TERM; end_jobs' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 # A sample of clocks, power and temperature every 2 seconds while a command runs: $output/NAME.clocks.csv.
 watched() {
     local name="$1" status=0
     shift
     nvidia-smi --id="${gpu%%,*}" --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader,nounits -l 2 >"$output/$name.clocks.csv" &
-    local watcher=$!
-    "$@" >"$output/$name.log" 2>&1 || status=$?
-    kill "$watcher" 2>/dev/null || true
-    wait "$watcher" 2>/dev/null || true
+    "$@" >"$output/$name.log" 2>&1 &  # because bash runs a trap only after what is in the foreground
+    wait $! || status=$?
+    end_jobs
     [ "$status" = 0 ] && return
     tail -n 5 "$output/$name.log" >&2
     echo "This failed (exit status $status), see $output/$name.log: $*" >&2
+    case "$status" in 130 | 143) exit "$status" ;; esac  # interrupted
     return 1
 }
 
@@ -94,7 +103,7 @@ for recipe in "${recipes[@]}"; do
         failed=1
     fi
 done
-"$sisa" --version
-nvidia-smi --id="${gpu%%,*}" --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader
-"$python" "$here/step_table.py" --show "$output"
+"$sisa" --version || true
+nvidia-smi --id="${gpu%%,*}" --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader || true
+if [ -f "$output/results.jsonl" ]; then "$python" "$here/step_table.py" --show "$output"; fi
 exit "$failed"

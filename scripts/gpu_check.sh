@@ -50,6 +50,10 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+peer_steps="${peer_steps:-$steps}"
+for option in steps peer_steps; do
+    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] || fail "--${option/_/-}: '${!option}' is no number of steps; give 1 or more."
+done
 programs=(sisa step_profile sisa_bench test_model_gpu test_parallel_gpu test_launcher_gpu test_checkpoint)
 
 if [ -n "$pack" ]; then
@@ -91,14 +95,26 @@ export LD_LIBRARY_PATH
 . scripts/environment.sh
 mkdir -p "$output"
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
 failed=()
+end_jobs() {
+    jobs -p | xargs -r kill 2>/dev/null || true
+    wait 2>/dev/null
+}
+trap 'trap "" INT TERM; end_jobs; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 say() { printf '\n==> %s (%d s)\n' "$*" $SECONDS; }
+# In the background, because bash runs a trap only after what is in the foreground; away from the terminal, because mpirun leaves its
+# ranks behind if Ctrl-C reaches it before SIGTERM.
+run() {  # COMMAND…
+    setsid "$@" &
+    wait $!
+}
 attempt() {  # NAME COMMAND…: output to $output/NAME.log
     local name="$1" status=0
     shift
-    "$@" >"$output/$name.log" 2>&1 || status=$?
+    run "$@" >"$output/$name.log" 2>&1 || status=$?
     [ "$status" != 0 ] || return 0
     failed+=("$name")
     echo "$name failed (exit status $status), see $output/$name.log:"
@@ -185,15 +201,22 @@ sys.exit(max(within) > max(0.01, between))
 EOF
 }
 check_scaling() {  # all GPUs of this host together, against each alone, at the same heat: these run at once
-    local gpus gpu run runs=() status=0 settings=(train.micro_batch=64 "train.warmup=1 step" "train.max_tokens=$((524288 * (steps + 3))) tokens")
-    gpus="$(nvidia-smi --list-gpus | wc -l)"
-    if [ "$gpus" -lt 2 ]; then
-        echo "This host has one GPU: nothing to compare."
+    local visible gpus gpu run runs=() status=0 settings
+    settings=(train.micro_batch=64 "train.warmup=1 step" "train.max_tokens=$((524288 * (steps + 3))) tokens")
+    visible="$(nvidia-smi --list-gpus | wc -l)"
+    visible="${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((visible - 1)))}"
+    IFS=', ' read -ra gpus <<<"$visible"
+    if [ ${#gpus[@]} -lt 2 ]; then
+        echo "Fewer than two GPUs are visible: nothing to compare."
         return 0
     fi
     prepare || return 0
-    for ((gpu = 0; gpu < gpus; gpu++)); do
-        CUDA_VISIBLE_DEVICES="$gpu" train "scaling-alone-$gpu" 152m/sisa-d16 "${settings[@]}" &
+    for gpu in "${gpus[@]}"; do
+        (  # a subshell starts without traps
+            trap end_jobs EXIT
+            trap 'exit 143' TERM
+            CUDA_VISIBLE_DEVICES="$gpu" train "scaling-alone-$gpu" 152m/sisa-d16 "${settings[@]}"
+        ) &
         runs+=($!)
     done
     for run in "${runs[@]}"; do wait "$run" || status=1; done
@@ -201,26 +224,37 @@ check_scaling() {  # all GPUs of this host together, against each alone, at the 
         failed+=(scaling)
         return 0
     fi
-    ranks="$gpus" train scaling-together 152m/sisa-d16 "${settings[@]}" || return 0
-    "$SISA_PYTHON" - "$output" "$gpus" <<'EOF' || failed+=(scaling)
-import json, pathlib, statistics, sys
-gpus = int(sys.argv[2])
+    ranks=${#gpus[@]} CUDA_VISIBLE_DEVICES="$visible" train scaling-together 152m/sisa-d16 "${settings[@]}" || return 0
+    "$SISA_PYTHON" - "$output" "${gpus[@]}" <<'EOF' || failed+=(scaling)
+import json, math, pathlib, statistics, sys
+ids = sys.argv[2:]
+gpus = len(ids)
 def run(name):
     lines = map(json.loads, (pathlib.Path(sys.argv[1]) / f"scaling-{name}.metrics.jsonl").read_text().splitlines())
     return [line for line in lines if "event" not in line]
 speed = lambda steps: statistics.harmonic_mean(s["tokens_per_second"] for s in steps[3:])
-alone, together = [run(f"alone-{gpu}") for gpu in range(gpus)], run("together")
+alone, together = [run(f"alone-{gpu}") for gpu in ids], run("together")
+numbers = [len(steps) for steps in alone]
+even = all(number == len(together) for number in numbers)
+if not even:
+    print(f"The runs have different numbers of steps: alone {', '.join(map(str, numbers))}, together {len(together)}.")
 speeds = [speed(steps) for steps in alone]
-apart = max(abs(a["loss"] - b["loss"]) / a["loss"] for a, b in zip(alone[0], together))
+def difference(a, b):  # a loss that is no number is null
+    return abs(a["loss"] - b["loss"]) / a["loss"] if a["loss"] and b["loss"] else math.inf
+pairs = [(difference(a, b), gpu, a, b) for gpu, steps in zip(ids, alone) for a, b in zip(steps, together)]
+apart, gpu, a, b = max(pairs, key=lambda pair: pair[0])
 print(f"152m/sisa-d16, {len(together) - 3} steps: {gpus} GPUs {speed(together) / 1e3:.1f}K tok/s; alone",
       " and ".join(f"{s / 1e3:.1f}K" for s in speeds) + f": {100 * speed(together) / sum(speeds):.2f} % of their sum,",
       f"{100 * speed(together) / gpus / min(speeds):.2f} % of {gpus} times the slowest; losses at most {apart:.1e} apart")
+if apart > 0.01:
+    print(f"Losses are more than 1 % apart: at step {a['step']}, GPU {gpu} alone has {a['loss']}, all GPUs together have {b['loss']}.")
+sys.exit(not even or apart > 0.01)
 EOF
 }
 check_speed() {
     prepare || return 0
-    benchmarks/step.sh --sisa "$sisa" --data "$work/tokens" --tokenizer "$tokenizer" --steps "$steps" \
-        --peer-steps "${peer_steps:-$steps}" --output "$output/speed" "${recipes[@]}" || failed+=(speed)
+    run benchmarks/step.sh --sisa "$sisa" --data "$work/tokens" --tokenizer "$tokenizer" --steps "$steps" \
+        --peer-steps "$peer_steps" --output "$output/speed" "${recipes[@]}" || failed+=(speed)
     rm -rf "$output"/speed/*.run
 }
 

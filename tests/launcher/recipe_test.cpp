@@ -188,7 +188,8 @@ TEST(Recipe, OutOfRange) {
   EXPECT_THAT(refused_set("optimizer.learning_rate=nan"), HasSubstr("optimizer.learning_rate is 'nan'"));
   EXPECT_THAT(refused_set("optimizer.clip=inf"), HasSubstr("optimizer.clip is 'inf'"));
   EXPECT_THAT(refused_set("train.micro_batch=0"), HasSubstr("train.micro_batch"));
-  EXPECT_THAT(refused_set("train.recompute=100"), HasSubstr("train.recompute is 100; it must be at most model.num_layers, which is"));
+  EXPECT_THAT(refused_set("train.recompute=100"),
+              HasSubstr("train.recompute is 100; it must be at most model.num_layers, which is"));
   EXPECT_THAT(refused_set("train.warmup_start=one"),
               HasSubstr("train.warmup_start is 'one', but it must be zero or first_step"));
   EXPECT_THAT(refused_set("run.init_from=[a]"), HasSubstr("run.init_from is a list, but it must be a path"));
