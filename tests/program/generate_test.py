@@ -7,7 +7,7 @@ class Generate(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.run_folder = cls.shared / "run"
-        done = run("train", cls.recipe, "--output", cls.run_folder, "--set", "log.monitors=25 steps", ranks=2)
+        done = run("train", cls.recipe, "--output", cls.run_folder, *SAVED_WHEN_DUE, "--set", "log.monitors=25 steps", ranks=2)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def generate(self, *arguments):

@@ -29,6 +29,8 @@ optimizer: {learning_rate: 5e-3}
 checkpoint: {every: 10 steps, keep_last: 3}
 evaluation: {every: 25 steps}
 """
+# A save that falls due while another runs waits for it, a step or more if the disk is slow. For tests that name steps in between.
+SAVED_WHEN_DUE = ("--set", "checkpoint.asynchronous=false")
 
 
 def text(num_documents=300, seed=1):
@@ -114,4 +116,4 @@ def wait_for_step(metrics, step):
 
 
 __all__ = ["BINARY", "ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
-           "subprocess", "tempfile", "unittest", "RECIPE", "TIMEOUT"]
+           "subprocess", "tempfile", "unittest", "RECIPE", "SAVED_WHEN_DUE", "TIMEOUT"]

@@ -39,7 +39,7 @@ class InitFrom(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.base = cls.shared / "base"
-        done = run("train", cls.recipe, "--output", cls.base, *TWENTY, "--set", "evaluation.every=10 steps", ranks=2)
+        done = run("train", cls.recipe, "--output", cls.base, *TWENTY, *SAVED_WHEN_DUE, "--set", "evaluation.every=10 steps", ranks=2)
         assert done.returncode == 0, done.stdout + done.stderr
         records = map(json.loads, (cls.base / "metrics.jsonl").read_text().splitlines())
         cls.held_out = {r["step"]: r["loss"] for r in records if r.get("event") == "evaluation"}

@@ -57,7 +57,7 @@ class Interchange(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.base = cls.shared / "base"
-        done = run("train", cls.recipe, "--output", cls.base, ranks=2)
+        done = run("train", cls.recipe, "--output", cls.base, *SAVED_WHEN_DUE, ranks=2)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def export(self, output, *arguments, source=None, ranks=None):

@@ -9,7 +9,7 @@ class PruneDiff(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.trained = cls.shared / "trained"  # steps 10, 20 … 50
-        done = run("train", cls.recipe, "--output", cls.trained, *FIVE, ranks=2)
+        done = run("train", cls.recipe, "--output", cls.trained, *FIVE, *SAVED_WHEN_DUE, ranks=2)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def setUp(self):

@@ -22,8 +22,8 @@ class Saving(ProgramTest):
 
     def test_retention(self):
         # 50 steps of 384 tokens, a checkpoint every 5: steps 20 and 40 are the first after 7,500 and 15,000 tokens.
-        self.train("run", "--set", "checkpoint.every=5 steps", "--set", "evaluation.every=5 steps", "--set", "checkpoint.keep_last=2",
-                   "--set", "checkpoint.keep_every=7500 tokens", "--set", "checkpoint.keep_best=true")
+        self.train("run", *SAVED_WHEN_DUE, "--set", "checkpoint.every=5 steps", "--set", "evaluation.every=5 steps",
+                   "--set", "checkpoint.keep_last=2", "--set", "checkpoint.keep_every=7500 tokens", "--set", "checkpoint.keep_best=true")
         losses = {r["step"]: r["loss"] for r in self.metrics("run") if r.get("event") == "evaluation"}
         best = min(losses, key=losses.get)
         self.assertEqual(sorted(self.steps("run")), sorted({20, 40, 45, 50, best}))
@@ -39,12 +39,12 @@ class Saving(ProgramTest):
 
     def test_waiting_for_the_disk_changes_nothing_else(self):
         self.train("asynchronous", *TWENTY, ranks=2)
-        self.train("waiting", *TWENTY, "--set", "checkpoint.asynchronous=false", ranks=2)
+        self.train("waiting", *TWENTY, *SAVED_WHEN_DUE, ranks=2)
         self.assertEqual(self.losses("asynchronous"), self.losses("waiting"))
         self.assertEqual(self.steps("waiting"), {10: True, 20: True})
 
     def test_a_child_goes_on_where_its_parent_was(self):
-        self.train("parent")
+        self.train("parent", *SAVED_WHEN_DUE)
         child = ("train", "--from", f"{self.folder}/parent@40", "--output", self.folder / "child")
         done = run(*child, "--stop-after", "5 steps")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -64,7 +64,7 @@ class Saving(ProgramTest):
         self.assertIn('"step":45}]', shown)
 
     def test_children_refused(self):
-        self.train("parent", *TWENTY, "--set", "checkpoint.save_at=[5 steps]")
+        self.train("parent", *TWENTY, *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=[5 steps]")
         parent = self.folder / "parent"
         self.refused("train", "--from", parent, "--output", parent, says="Give the new run a folder of its own")
         self.refused("train", "--from", parent, says="run.output")
