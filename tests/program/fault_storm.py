@@ -54,6 +54,15 @@ class Storm:
         """The step of the latest record."""
         return next((r["step"] for r in reversed(self.records(name)) if r.get("event") == event), 0)
 
+    def reported(self, name, checkpoint):
+        """The step after which training learned that the checkpoint was written; without one, that of the kill."""
+        step = 0
+        for record in self.records(name):
+            if record.get("event") == "checkpoint" and record["step"] == checkpoint:
+                return step
+            step = record["step"] if "event" not in record else step
+        return step if checkpoint else 0
+
     def unfinished(self, name):
         return [p.name for p in (self.folder / name / "checkpoints").glob("step-*.tmp-*")]
 
@@ -113,8 +122,10 @@ class Storm:
         newest, reached = max(steps, default=0), self.last(name)
         assert newest >= self.last(name, "checkpoint"), "a checkpoint that was reported is gone"
         self.lost.append(reached - newest)
-        # Within a save: the interval and the steps that went by while it was written, here less than another interval.
-        limit = self.every if phase == "steps" else 2 * self.every
+        # Where a save was under way when the next fell due, or at the kill: the interval and the steps that went by while it was
+        # written, here less than another interval.
+        in_time = newest + self.every > self.reported(name, newest)
+        limit = self.every if phase == "steps" and in_time else 2 * self.every
         assert reached - newest <= limit, f"{reached - newest} steps are lost: {reached} were done, {newest} are saved"
         return newest
 

@@ -13,10 +13,10 @@ class Saving(ProgramTest):
         return {int(line[1].replace(",", "")): "weights" not in line for line in lines}
 
     def test_weights_at_chosen_steps_stay(self):
-        self.train("run", "--set", "checkpoint.save_at=doubling", "--set", "checkpoint.keep_last=1")
+        self.train("run", *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=doubling", "--set", "checkpoint.keep_last=1")
         self.assertEqual(self.steps("run"), {1: False, 2: False, 4: False, 8: False, 16: False, 32: False, 50: True})
         listed = ("--set", "checkpoint.save_at=[3 steps, 5000 tokens, 20 steps]", "--set", "checkpoint.keep_last=1")
-        self.train("listed", *TWENTY, *listed)  # 5,000 tokens are passed in step 14; step 20 is the last
+        self.train("listed", *TWENTY, *SAVED_WHEN_DUE, *listed)  # 5,000 tokens are passed in step 14; step 20 is the last
         self.assertEqual(self.steps("listed"), {3: False, 14: False, 20: True})
         self.assertEqual(self.losses("run")[:6], self.losses("listed")[:6])  # before the schedules part
 
