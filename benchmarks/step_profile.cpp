@@ -20,7 +20,6 @@
 #include "launcher/learner.h"
 #include "launcher/plan.h"
 #include "launcher/recipe.h"
-#include "model/fused.h"
 #include "parallel/world.h"
 
 namespace sisa {
@@ -80,7 +79,6 @@ void print(const std::map<std::string, Kernel>& kernels, double seconds) {
 
 void run(const launcher::Recipe& recipe, const parallel::World& world) {
   const at::Device device = launcher::open_device(recipe.run, world);
-  model::fused::set_enabled(recipe.run.fused);
   launcher::Learner learner(recipe.model,
                             {.precision = recipe.run.precision,
                              .device = device,

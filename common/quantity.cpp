@@ -134,6 +134,7 @@ std::string format_count(int64_t count) {
 }
 
 std::string format_short(double count) {
+  if (std::abs(count) >= 0.9995e15) return fmt::format("{:.3g}", count);
   for (const auto& [factor, suffix] : {std::pair{1e12, "T"}, {1e9, "B"}, {1e6, "M"}, {1e3, "K"}})
     if (std::abs(count) >= 0.9995 * factor)  // where three digits round up to it
       return fmt::format("{:.3g}{}", count / factor, suffix);

@@ -25,7 +25,7 @@ int64_t parse_count(std::string_view text, Unit unit);
 
 std::string_view unit_name(Unit unit);        // "tokens"; "" for none
 std::string format_count(int64_t count);      // 1,234,567
-std::string format_short(double count);       // 1.23M, 5B, 950
+std::string format_short(double count);       // 1.23M, 5B, 950; from 1e15 on 1.23e+15
 std::string format_bytes(double bytes);       // 1.50 GiB
 std::string format_duration(double seconds);  // 1h 02min, 3min 05s, 12.3s
 

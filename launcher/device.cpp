@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "launcher/gpu_name.h"
+#include "model/fused.h"
 
 namespace sisa::launcher {
 namespace {
@@ -46,6 +47,7 @@ at::Device open_device(const RunSection& run, const parallel::World& world) {
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
   context.setAllowBF16ReductionCuBLAS(false);
+  model::fused::set_enabled(run.fused);
   if (run.device != "cuda") return at::kCPU;
   if (run.determinism == Determinism::strict) {
     // Sums in a fixed order, attention's too (model/attention.cpp); operations that have none refuse to run.

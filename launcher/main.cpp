@@ -80,8 +80,9 @@ int fail_alone(const parallel::World& world, const std::string& text, int status
 // What to do if memory ran out.
 struct Advice {
   const char* operator()(const TrainArguments&) const {
-    return "Lower train.micro_batch, raise train.recompute, or use more ranks with optimizer.sharded: true; "
-           "`sisa plan` shows what each holds.";
+    return "For activations, lower train.micro_batch or raise train.recompute; for weights and optimizer, "
+           "which "
+           "`sisa plan RECIPE --ranks N` shows, use more ranks with optimizer.sharded: true.";
   }
   const char* operator()(const EvaluateArguments&) const { return "Lower train.micro_batch by --set."; }
   const char* operator()(const GenerateArguments&) const {

@@ -97,7 +97,7 @@ Rows plan_rows(const Recipe& recipe, const Plan& plan) {
        fmt::format("{} (6 N + 12 L d T), {} counted exactly", common::format_short(plan.flops.usual),
                    common::format_short(plan.flops.exact))},
       {"bytes a token",
-       fmt::format("{} through a GPU's memory, at the least (bf16)", format_bytes(plan.bytes))},
+       fmt::format("{} through memory on a GPU, in bf16 by kernels of our own", format_bytes(plan.bytes))},
       {"FLOPs of the run",
        fmt::format("{:.2e}, {:.2e}", plan.flops.usual * static_cast<double>(plan.total_tokens),
                    plan.flops.exact * static_cast<double>(plan.total_tokens))},

@@ -24,10 +24,10 @@ struct Plan {
     // 6 N + 12 L d T with N parameters, L layers, width d and sequence length T (Chowdhery et al., "PaLM",
     // 2022, appendix B), as others report them: the mask and SISA's extra channels are not counted.
     double usual = 0;
-    double exact = 0;  // three times model::forward_flops
+    double exact = 0;  // three times model::forward_flops: what is computed again is not counted
   };
   Flops flops;
-  double bytes = 0;  // that cross a GPU's memory for a token, at the least, in bf16 (model/costs.h)
+  double bytes = 0;  // that cross a GPU's memory for a token (model/costs.h)
 };
 
 // Throws Error if there are more ranks than samples in a step. Allocates nothing, whatever the model's size.

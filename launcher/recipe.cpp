@@ -166,23 +166,25 @@ void check_lengths(const Recipe& recipe) {
   const int64_t length = recipe.data.sequence_length;
   if (train.batch % length != 0) {
     const int64_t lower = train.batch / length * length;
-    throw Error(
-        "{}: train.batch is {} tokens, no multiple of data.sequence_length, {}; the nearest are {}{}.",
-        place(recipe, {"train.batch", "data.sequence_length"}), train.batch, length,
-        lower > 0 ? fmt::format("{} and ", lower) : "", lower + length);
+    throw Error("{}: train.batch is {} tokens, no multiple of data.sequence_length, {}; the nearest {} {}.",
+                place(recipe, {"train.batch", "data.sequence_length"}), train.batch, length,
+                lower > 0 ? "are" : "is",
+                lower > 0 ? fmt::format("{} and {}", lower, lower + length) : std::to_string(length));
   }
   const int64_t steps = recipe.total_steps();
   if (steps == 0)
     throw Error("{}: train.max_tokens is {}, less than one step of train.batch, {} tokens.",
                 place(recipe, {"train.max_tokens", "train.batch"}), train.max_tokens, train.batch);
   if (recipe.warmup_steps() + recipe.cooldown_steps() > steps || recipe.warmup_steps() == steps)
-    throw Error("{}: train.warmup takes {} steps{}, but the run has {} (train.max_tokens / train.batch).",
-                place(recipe, {"train.warmup", "train.cooldown", "train.max_tokens", "train.batch"}),
-                format_count(recipe.warmup_steps()),
-                recipe.cooldown_steps() > 0
-                    ? fmt::format(" and train.cooldown {}", format_count(recipe.cooldown_steps()))
-                    : "",
-                format_count(steps));
+    throw Error(
+        "{}: train.warmup takes {} steps{}, but the run has {} (train.max_tokens / train.batch). Shorten the "
+        "one or lengthen the other.",
+        place(recipe, {"train.warmup", "train.cooldown", "train.max_tokens", "train.batch"}),
+        format_count(recipe.warmup_steps()),
+        recipe.cooldown_steps() > 0
+            ? fmt::format(" and train.cooldown {}", format_count(recipe.cooldown_steps()))
+            : "",
+        format_count(steps));
 }
 
 void check_tasks(const Recipe& recipe) {

@@ -161,13 +161,15 @@ void add_model(std::vector<RecipeKey>& rows) {
            "bound of the exponents; above 80 fp32 overflows")
       .only_with("model.offset: minimax", with_offset("minimax"))
       .add("causal_offset", &ModelConfig::causal_offset, number(above(0), to(80)),
-           "half the range of total decay, in nats, that one segment resolves; above 80 fp32 overflows")
+           "half the range of total decay, in nats, that one segment resolves; above 80 fp32 overflows; in "
+           "training without effect where there are no segments")
       .only_with("model.offset: causal", with_offset("causal"))
       .add(
           "max_segments", &ModelConfig::max_segments, count(0, 1024),
           "segments of decay in training, each with its own d_state channels where it is needed; what decays "
-          "further is limited and counted; 0: none where attention is our own (bf16 on H100) and needs none, "
-          "see docs/numerics.md, else as many as make 192 channels with d_model / num_heads")
+          "further is limited and counted; 0: none where blocks of 16 tokens have exponents instead (bf16 on "
+          "H100, heads of 64 channels, d_state 16, 32, 64 or 128), elsewhere as many as make 192 of a head's "
+          "channels")
       .only_with("model.offset: causal", with_offset("causal"))
       .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
            "initial value of alpha_proj.bias")
@@ -209,9 +211,9 @@ void add_train(std::vector<RecipeKey>& rows) {
            "tokens a step over all ranks; a multiple of data.sequence_length")
       .add("micro_batch", &TrainSection::micro_batch, count(1, 1 << 20),
            "samples that a rank runs at once, at most; decides memory and speed, not the result")
-      .add("recompute", &TrainSection::recompute, count(0, 1 << 20),
+      .add("recompute", &TrainSection::recompute, count(0, 1024),
            "layers, from the first on, whose activations are computed again in the backward pass instead of "
-           "kept: less memory, more time, the same result; at most model.num_layers")
+           "kept: less memory, more time, the same result; at most model.num_layers, which is all")
       .add("schedule", &TrainSection::schedule,
            choice<ScheduleKind>({{"cosine", ScheduleKind::cosine},
                                  {"wsd", ScheduleKind::wsd},

@@ -1,5 +1,4 @@
 #include "launcher/trainer.h"
-#include "model/fused.h"
 
 #include <fmt/format.h>
 
@@ -89,7 +88,6 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
       schedule_(recipe.schedule()),
       peak_flops_(peak_flops(device_name(device), recipe.run.precision)),
       flops_(flops_per_token(recipe)) {
-  model::fused::set_enabled(recipe_.run.fused);
   learner_.space().initialise(recipe_.run.seed);
   restore();
   start_ = progress_;

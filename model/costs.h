@@ -17,7 +17,10 @@ double forward_flops(const ModelConfig& config, int64_t sequence_length);
 // writes each of its outputs once. `recomputed_layers` go forward twice
 // (LanguageModel::set_recomputed_layers).
 //
-// Of activations, for a token. Left out: numbers of which a token has fewer than a head has channels.
+// Sizes are logical ones; what pads them adds less than 1 % to the paper's. Left out: what is one number a
+// token (ids, losses, norms' scales), what all sequences share (cosines and sines of positions), exponents.
+//
+// Of activations, for a token.
 double activation_bytes(const ModelConfig& config, int64_t recomputed_layers = 0);
 // Of matrices and their gradients, for a micro-batch of so many tokens.
 double weight_bytes(const ModelConfig& config, int64_t tokens, int64_t recomputed_layers = 0);

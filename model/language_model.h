@@ -61,8 +61,9 @@ class LanguageModel {
   // on the CPU, wherever the model is; then they may be negative, where nothing is predicted. The whole
   // logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
-  // (token, head) pairs whose decay loss_sum could not represent, since the last call: an int64 scalar on the
-  // model's device; undefined for a system without such a limit.
+  // (token, head) pairs of all layers whose decay loss_sum could not represent, since the last call: an int64
+  // scalar on the model's device; undefined for a system without such a limit. Recomputed layers count in
+  // backward().
   at::Tensor take_num_limited();
 
   // Without a graph:

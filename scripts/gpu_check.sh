@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one call: tests, benchmarks beside the peer, logs in a folder. The programs may be built elsewhere:
-#   scripts/gpu_check.sh --pack FOLDER TEXT…           where they are built: strips them into FOLDER, with tokenizer and texts
-#   scripts/gpu_check.sh --from FOLDER --output LOGS   on the GPU host, in a checkout of the same commit
+#   scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…   where they are built: strips them into FOLDER, with tokenizer and texts
+#   scripts/gpu_check.sh --from FOLDER --output LOGS            on the GPU host, in a checkout of the same commit
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 all_parts=(tests strict kernels profile curves scaling speed)
@@ -12,12 +12,20 @@ Usage: scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…
        scripts/gpu_check.sh [--from FOLDER] --output LOGS [OPTION…] [PART…]
   --pack FOLDER     gather there what a GPU host needs: programs of build/release, the tokenizer, texts (.jsonl.zst, .txt …)
   --from FOLDER     such a folder; without it programs are those of build/release, and --tokenizer and --text say the rest
+  --tokenizer FILE  a tokenizer.json; all parts but tests, kernels and profile need it, and a text
   --text FILE       once for each
   --output LOGS     a folder for logs and results
-  PART              of: ${all_parts[*]}; without any, all
+  PART              of those below; without any, all, which takes 40 minutes of one H100
   --steps N         timed steps of a recipe in 'speed' and 'scaling' [50]
   --peer-steps N    PyTorch's in 'speed' [as many]
   --recipe RECIPE   of 'speed', as benchmarks/step.sh has them
+  tests     the tests with the label gpu
+  strict    two runs with determinism: strict have the same bits, and what that costs
+  kernels   sisa_bench: each kernel beside the device's limit
+  profile   step_profile: where the time of a step goes
+  curves    losses of 300 steps with our kernels and with LibTorch's operations, two seeds
+  scaling   all GPUs of the host together against each alone
+  speed     benchmarks/step.sh: whole steps beside PyTorch's
 Needs Python with PyTorch (its LibTorch is used): \$SISA_PYTHON, or python3.
 EOF
 }
@@ -63,7 +71,8 @@ if [ -n "$pack" ]; then
     mkdir -p "$pack/text" "$pack/lib"
     for program in "${programs[@]}"; do
         file="$(find build/release -maxdepth 3 -type f -name "$program" | head -n 1)"
-        [ -n "$file" ] || fail "build/release has no $program. Build all first, with nvcc on the PATH: scripts/test.sh"
+        [ -n "$file" ] || fail "build/release has no $program. Build all first, with nvcc on the PATH: scripts/test.sh; \
+sisa_bench also wants libbenchmark-dev."
         strip -o "$pack/$program" "$file"
     done
     ldd "$pack/sisa_bench" | awk '/libbenchmark/ { print $3 }' | xargs -r cp -Lt "$pack/lib"
@@ -84,6 +93,13 @@ program() {
 if [ -n "$from" ]; then
     tokenizer="$from/tokenizer.json" texts=("$from"/text/*)
 fi
+for part in "${words[@]}"; do
+    case "$part" in
+        tests | kernels | profile) ;;
+        *) [[ -n "$tokenizer" && ${#texts[@]} -gt 0 ]] || fail "The part '$part' needs --tokenizer and --text, or --from; see --help." ;;
+    esac
+done
+for recipe in "${recipes[@]}"; do [ -f "recipes/paper/$recipe.yaml" ] || fail "There is no recipe recipes/paper/$recipe.yaml."; done
 sisa="$(program sisa)"
 [ -x "$sisa" ] || fail "There is no program sisa in ${from:-build/release}. Build it, or pack it where it is built; see --help."
 command -v nvidia-smi >/dev/null || fail "nvidia-smi is missing: there is no NVIDIA GPU here."

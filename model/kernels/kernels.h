@@ -1,5 +1,6 @@
-// The passes over memory that training in bf16 takes on a GPU besides matrix products and attention. Raw
-// device memory, so that .cu files need no LibTorch; model/fused.h has them as operations with gradients.
+// The passes over memory that training in bf16 takes on a GPU between its matrix products, and attention on
+// GPUs of compute capability 9.0. Raw device memory, so that .cu files need no LibTorch; model/fused.h has
+// them as operations with gradients.
 //
 // Arrays begin at multiples of 16 bytes and are contiguous, unless they come with strides. `stream` is a
 // cudaStream_t of the current device. Sums over rows are taken in a fixed order: the same bits on every call.

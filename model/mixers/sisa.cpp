@@ -81,7 +81,8 @@ class Sisa final : public AttentionMixer {
       const auto tokens = static_cast<double>(x.size(0) * x.size(1));
       add("half_life", -std::numbers::ln2 / state.log_alpha.mean(at::IntArrayRef{0, 1}, false, at::kDouble));
       add("decay_range", -state.log_alpha.narrow(1, 1, x.size(1) - 1).sum(1, false, at::kDouble).amin(0) / 2);
-      const bool in_blocks = fused::attention_in_blocks(x, projections_, c, fused_rows());
+      const bool in_blocks = context_.precision == common::Precision::bf16 &&
+                             fused::attention_in_blocks(x, projections_, c, fused_rows());
       add("limited_share", (in_blocks ? num_limited_in_blocks(state.log_alpha)
                                       : decay_exponents(state.log_alpha, c, c.num_segments()).num_limited) /
                                tokens);
@@ -233,7 +234,7 @@ void validate_sisa(const ModelConfig& c) {
     throw Error("model.clamp is {}; it must be above 0 and at most 80, beyond which e^80 overflows.",
                 c.clamp);
   if (c.max_segments < 0)
-    throw Error("model.max_segments is {}; it must be 0, for as many as fit, or more.", c.max_segments);
+    throw Error("model.max_segments is {}; it must be 0, for as many as it takes, or more.", c.max_segments);
   if (!(c.causal_offset > 0) || c.causal_offset > 80)
     throw Error(
         "model.causal_offset is {}; it must be above 0 and at most 80, beyond which the scores overflow.",

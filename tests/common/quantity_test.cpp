@@ -127,6 +127,7 @@ TEST(QuantityTest, FormatsShortNumbers) {
   EXPECT_EQ(format_short(-1.5e6), "-1.5M");
   EXPECT_EQ(format_short(999.6), "1K");  // never "1e+03"
   EXPECT_EQ(format_short(999'999), "1M");
+  EXPECT_EQ(format_short(5.634e15), "5.63e+15");
   for (double x = 1; x < 1e14; x *= 1.00037) ASSERT_THAT(format_short(x), testing::Not(HasSubstr("e+"))) << x;
 }
 

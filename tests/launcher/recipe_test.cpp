@@ -249,7 +249,7 @@ TEST(Recipe, CombinationsNameAllPlaces) {
   EXPECT_EQ(refused_set("train.batch=400"),
             "--set, r.yaml:3: train.batch is 400 tokens, no multiple of data.sequence_length, 32; the "
             "nearest are 384 and 416.");
-  EXPECT_THAT(refused_set("train.batch=31"), EndsWith("the nearest are 32."));
+  EXPECT_THAT(refused_set("train.batch=31"), EndsWith("the nearest is 32."));
   EXPECT_THAT(refused_set("train.max_tokens=383"),
               HasSubstr("train.max_tokens is 383, less than one step of train.batch, 384"));
   EXPECT_THAT(refused_set("train.warmup=50 steps"),

@@ -295,27 +295,37 @@ TEST_F(FusedAttention, CountsWhatItLimits) {
   EXPECT_TRUE(attended.output.isfinite().all().item<bool>());
 }
 
-// The monitor says of each head what training counts over all.
+// The monitor says of each head what training counts over all, also where the model is loaded to be read
+// alone.
 TEST_F(FusedAttention, MonitorsReadWhatTrainingLimits) {
-  for (const int64_t max_segments : {0, 1}) {
-    SCOPED_TRACE(max_segments);
-    model::ModelConfig c = base();
-    c.vocab_size = 61;
-    c.num_layers = 1;
-    c.d_ff = 0;
-    c.alpha_bias = 4;
-    c.max_segments = max_segments;
-    BoundModel bound(c, Precision::bf16, 64, 1, gpu_);
-    const at::Tensor ids = at::randint(61, {1, 60}, at::kLong).to(gpu_);
-    (void)bound.model.loss_sum(ids, ids);
-    const double counted = bound.model.take_num_limited().item<double>();
-    const auto readings = bound.model.read(ids).front();
-    const auto share = std::find_if(readings.begin(), readings.end(),
-                                    [](const model::Reading& r) { return r.name == "limited_share"; });
-    ASSERT_NE(share, readings.end());
-    EXPECT_GT(counted, 10);
-    EXPECT_NEAR(share->values.sum().item<double>() * 60, counted, 0.01 * counted);
-  }
+  for (const int64_t max_segments : {0, 1})
+    for (const Precision precision : {Precision::bf16, Precision::bf16_pure}) {
+      SCOPED_TRACE(testing::Message() << max_segments << " " << static_cast<int>(precision));
+      model::ModelConfig c = base();
+      c.vocab_size = 61;
+      c.num_layers = 1;
+      c.d_ff = 0;
+      c.alpha_bias = 4;
+      c.max_segments = max_segments;
+      BoundModel bound(c, precision, 64, 1, gpu_);
+      const at::Tensor ids = at::randint(61, {1, 60}, at::kLong).to(gpu_);
+      (void)bound.model.loss_sum(ids, ids);
+      const double counted = bound.model.take_num_limited().item<double>();
+      if (precision == Precision::bf16 || max_segments == 1) {  // else there are segments enough
+        EXPECT_GT(counted, 10);
+      }
+
+      model::LanguageModel loaded(c, precision, 64);
+      parallel::ParameterSpace space(loaded.parameters(), {precision, gpu_, /*training=*/false, false}, 0, 1);
+      space.initialise(1);
+      for (model::LanguageModel* model : {&bound.model, &loaded}) {
+        const auto readings = model->read(ids).front();
+        const auto share = std::find_if(readings.begin(), readings.end(),
+                                        [](const model::Reading& r) { return r.name == "limited_share"; });
+        ASSERT_NE(share, readings.end());
+        EXPECT_NEAR(share->values.sum().item<double>() * 60, counted, 0.01 * counted);
+      }
+    }
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ class BadInput(ProgramTest):
         large = ["train", self.recipe, "--output", self.folder / "large"]
         for setting in ("d_model=65536", "num_heads=1024", "num_layers=1000", "d_ff=1000000"):
             large += ["--set", f"model.{setting}"]
-        says = r"Memory ran out: .*tried to allocate \d+ bytes.* Lower train.micro_batch, raise train.recompute"
+        says = r"Memory ran out: .*tried to allocate \d+ bytes.* For activations, lower train.micro_batch or raise train.recompute"
         self.refused(*large, says=says, status=1)
         several = run(*large, ranks=2)  # which of them say it before the first ends the others is a matter of time
         self.assertEqual(several.returncode, 1, several.stderr)
