@@ -15,7 +15,7 @@ class FailingDisk(ProgramTest):
             process = subprocess.Popen(
                 command("train", self.recipe, "--output", self.folder / output, *(part for s in settings for part in ("--set", s))),
                 stdout=subprocess.PIPE, stderr=stderr, text=True,
-                env={**os.environ, "LD_PRELOAD": os.environ["SISA_FAULTS"], "SISA_FAULT_WRITES": disk})
+                env={**os.environ, "LD_PRELOAD": preloadable(self.folder), "SISA_FAULT_WRITES": disk})
             out = process.stdout.read()
             process.stdout.close()
             _, status, usage = os.wait4(process.pid, 0)

@@ -38,7 +38,7 @@ class Storm:
         pids = self.folder / "pids"
         shutil.rmtree(pids, ignore_errors=True)
         pids.mkdir()
-        environment = {"LD_PRELOAD": os.environ["SISA_FAULTS"], "SISA_FAULT_LOG": self.folder / "log", "SISA_FAULT_PIDS": pids,
+        environment = {"LD_PRELOAD": preloadable(self.folder), "SISA_FAULT_LOG": self.folder / "log", "SISA_FAULT_PIDS": pids,
                        "SISA_FAULT_CHECKPOINTS": self.folder / name / "checkpoints", "SISA_FAULT_KILL": plan}
         return subprocess.Popen(["mpirun", "-n", "2", "env", *(f"{key}={value}" for key, value in environment.items()), *self.train,
                                  "--output", str(self.folder / name)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -104,6 +104,11 @@ def start(*arguments, ranks=None):
                             start_new_session=True, env=environment)
 
 
+def preloadable(folder):
+    """The library made of faults.c, in a folder without a space in its path, which LD_PRELOAD would take for the end of a name."""
+    return shutil.copy(os.environ["SISA_FAULTS"], folder)
+
+
 def wait_for_step(metrics, step):
     """Waits until the metrics file shows that `step` is done."""
     limit = time.time() + TIMEOUT
@@ -115,5 +120,5 @@ def wait_for_step(metrics, step):
     raise TimeoutError(f"step {step} never came")
 
 
-__all__ = ["BINARY", "ProgramTest", "run", "start", "command", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
+__all__ = ["BINARY", "ProgramTest", "run", "start", "command", "preloadable", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
            "subprocess", "tempfile", "unittest", "RECIPE", "SAVED_WHEN_DUE", "TIMEOUT"]
