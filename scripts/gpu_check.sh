@@ -121,10 +121,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say() { printf '\n==> %s (%d s)\n' "$*" $SECONDS; }
-# In the background, because bash runs a trap only after what is in the foreground; away from the terminal, because mpirun leaves its
-# ranks behind if Ctrl-C reaches it before SIGTERM.
+# In the background, because bash runs a trap only after what is in the foreground; in a process group of its own, because mpirun
+# leaves its ranks behind if Ctrl-C reaches it before SIGTERM.
 run() {  # COMMAND…
-    setsid "$@" &
+    set -m
+    "$@" </dev/null &
+    set +m
     wait $!
 }
 attempt() {  # NAME COMMAND…: output to $output/NAME.log
