@@ -1,6 +1,7 @@
 #include "launcher/trainer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join
 
 #include <algorithm>
 #include <array>
@@ -401,6 +402,13 @@ void Trainer::report_start() {
   rows.emplace_back("", "");
   for (auto& row : sources_.rows(schedule_.total * recipe_.samples_per_step()))
     rows.push_back(std::move(row));
+  if (device_.is_cuda() && recipe_.run.fused && recipe_.run.precision == common::Precision::bf16) {
+    const auto others = learner_.model().left_to_libtorch();
+    rows.emplace_back("kernels", others.empty()
+                                     ? "our own"
+                                     : fmt::format("our own; LibTorch's for {} (docs/performance.md)",
+                                                   fmt::join(others, ", ")));
+  }
   const Rows more = {{"device", fmt::format("{} x {}", world_.size(), device_name(device_))},
                      {"output", folder_.path.string()}};
   rows.insert(rows.end(), more.begin(), more.end());

@@ -2,12 +2,14 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 
 #include "model/functional.h"
+#include "model/fused.h"
 #include "model/layer.h"
 #include "model/recompute.h"
 
@@ -91,6 +93,14 @@ at::Tensor LanguageModel::loss_sum(const at::Tensor& tokens, const at::Tensor& t
   const Predictions chosen = predictions(final_hidden(tokens, nullptr, Pass::training), targets);
   return cross_entropy_sum(chosen.hidden, embedding_, config_.vocab_size, chosen.targets,
                            common::statistics_type(precision_));
+}
+
+std::vector<std::string> LanguageModel::left_to_libtorch() {
+  const at::Tensor x = at::empty({1, 1, config_.d_model}, embedding_.value.options().requires_grad(false));
+  std::vector<std::string> parts = layers_.front()->mixer().left_to_libtorch(x);
+  if (!fused::norm_usable(x, final_norm_)) parts.insert(parts.begin(), "norms");
+  if (!fused::cross_entropy_usable(x, embedding_)) parts.push_back("cross entropy");
+  return parts;
 }
 
 at::Tensor LanguageModel::take_num_limited() {

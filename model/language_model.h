@@ -61,6 +61,9 @@ class LanguageModel {
   // on the CPU, wherever the model is; then they may be negative, where nothing is predicted. The whole
   // logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
+  // What loss_sum leaves to LibTorch's operations, since kernels of our own (fused.h) do not fit the sizes,
+  // the precision or the device: of "norms", what Mixer::left_to_libtorch names, "cross entropy". For people.
+  std::vector<std::string> left_to_libtorch();
   // (token, head) pairs of all layers whose decay loss_sum could not represent, since the last call: an int64
   // scalar on the model's device; undefined for a system without such a limit. Recomputed layers count in
   // backward().

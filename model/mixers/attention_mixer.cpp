@@ -83,6 +83,13 @@ at::Tensor AttentionMixer::forward(const at::Tensor& x) {
   return linear(mix(x).to(x.scalar_type()), output_);
 }
 
+std::vector<std::string> AttentionMixer::left_to_libtorch(const at::Tensor& x) {
+  const fused::Projection rows = fused_rows();
+  if (!fused::heads_usable(x, projections_, context_.config, rows)) return {"heads", "attention"};
+  if (!fused::attention_usable(x, projections_, context_.config, rows)) return {"attention"};
+  return {};
+}
+
 at::Tensor AttentionMixer::extend(const at::Tensor& x, MixerCache& mixer_cache) {
   auto& cache = dynamic_cast<AttentionCache&>(mixer_cache);
   std::vector<int64_t> first_positions;

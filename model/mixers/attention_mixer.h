@@ -19,6 +19,7 @@ class AttentionMixer : public Mixer {
   explicit AttentionMixer(const LayerContext& context);
   std::vector<common::Parameter*> parameters() override { return {&projections_, &output_}; }
   at::Tensor forward(const at::Tensor& x) override;
+  std::vector<std::string> left_to_libtorch(const at::Tensor& x) override;
   std::unique_ptr<MixerCache> make_cache() const override { return std::make_unique<AttentionCache>(); }
   at::Tensor extend(const at::Tensor& x, MixerCache& cache) override;
 

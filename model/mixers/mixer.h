@@ -51,6 +51,10 @@ class Mixer {
   // Returns what is added to the stream, in the same shape and type.
   virtual at::Tensor forward(const at::Tensor& x) = 0;
 
+  // What `forward` leaves to LibTorch's operations, since kernels of our own (model/fused.h) do not fit the
+  // mixer's sizes or the GPU: names for people. x: as `forward` takes it, of any length.
+  virtual std::vector<std::string> left_to_libtorch(const at::Tensor& /*x*/) { return {}; }
+
   // For evaluation. An empty cache, or null for a mixer that needs a sequence whole.
   virtual std::unique_ptr<MixerCache> make_cache() const = 0;
   // x (B, T, d_model) continues the B sequences in `cache`, which takes it up; an empty cache has any number

@@ -176,6 +176,26 @@ TEST_F(Fused, WholeModels) {
   }
 }
 
+TEST_F(Fused, WhatIsLeftToLibTorchIsSaid) {
+  const auto left = [&](int64_t d_model, int64_t vocab_size, int64_t max_segments, Precision precision) {
+    model::ModelConfig c = cases()[1].config;  // SISA, heads of 64 channels
+    c.d_model = d_model;
+    c.vocab_size = vocab_size;
+    c.num_layers = 1;
+    c.max_segments = max_segments;
+    BoundModel bound(c, precision, 64, 1, gpu_);
+    return bound.model.left_to_libtorch();
+  };
+  using Parts = std::vector<std::string>;
+  const Parts all = {"norms", "heads", "attention", "cross entropy"};
+  EXPECT_EQ(left(256, 301, 0, Precision::bf16_pure), all);
+  EXPECT_EQ(left(64, 301, 0, Precision::bf16), (Parts{"norms", "attention"}));  // heads of 16 channels
+  EXPECT_EQ(left(512, 66000, 1, Precision::bf16), (Parts{"attention", "cross entropy"}));  // of 128
+  EXPECT_EQ(left(256, 301, 8, Precision::bf16), Parts{"attention"});                       // in segments
+  const Parts none = left(256, 301, 0, Precision::bf16);
+  EXPECT_TRUE(none.empty() || (!emulated && none == Parts{"attention"}));  // of a GPU of another kind
+}
+
 // Kernels give the same bits twice, but for sums that add atomically: the embedding's gradient on a GPU.
 TEST_F(Fused, RecomputedLayersGiveTheSameGradients) {
   for (const char* system : {"transformer", "sisa"}) {
