@@ -81,8 +81,8 @@ int fail_alone(const parallel::World& world, const std::string& text, int status
 struct Advice {
   const char* operator()(const TrainArguments&) const {
     return "For activations, lower train.micro_batch or raise train.recompute; for weights and optimizer, "
-           "which "
-           "`sisa plan RECIPE --ranks N` shows, use more ranks with optimizer.sharded: true.";
+           "use "
+           "more ranks with optimizer.sharded: true (`sisa plan RECIPE --ranks N` shows them).";
   }
   const char* operator()(const EvaluateArguments&) const { return "Lower train.micro_batch by --set."; }
   const char* operator()(const GenerateArguments&) const {
@@ -93,7 +93,8 @@ struct Advice {
     return "Let other programs use less, or take a machine that has more.";
   }
 };
-int fail_out_of_memory(const parallel::World& world, const Command& command, const std::string& found) {
+int fail_out_of_memory(const parallel::World& world, const Command& command, std::string found) {
+  found.erase(found.find_last_not_of(". \n") + 1);
   return fail_alone(world, fmt::format("Memory ran out: {}. {}", found, std::visit(Advice{}, command)),
                     common::failure);
 }
