@@ -81,8 +81,7 @@ int fail_alone(const parallel::World& world, const std::string& text, int status
 struct Advice {
   const char* operator()(const TrainArguments&) const {
     return "For activations, lower train.micro_batch or raise train.recompute; for weights and optimizer, "
-           "use "
-           "more ranks with optimizer.sharded: true (`sisa plan RECIPE --ranks N` shows them).";
+           "use more ranks with optimizer.sharded: true (`sisa plan RECIPE --ranks N` shows them).";
   }
   const char* operator()(const EvaluateArguments&) const { return "Lower train.micro_batch by --set."; }
   const char* operator()(const GenerateArguments&) const {
