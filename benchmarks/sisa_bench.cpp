@@ -398,21 +398,16 @@ bool run(const Limits& limits) {
     for (const int64_t n : {64, 80, 96, 128, 192})
       add(fmt::format("attention{}/d_qk:{}", backward ? "_both_ways" : "", n),
           [=] { return attention(n, backward); });
-  }
-  if (kernels::attention_fits(d_head, d_state)) {
-    for (const bool backward : {false, true}) {
-      const auto name = [&](int64_t n, const char* how) {
-        return fmt::format("hopper_attention{}/d_state:{}{}", backward ? "_backward" : "", n, how);
-      };
-      for (const int64_t segments : {0, 1})
-        add(fmt::format("hopper_channels{}/d_state:{}", backward ? "_backward" : "", segments * d_state),
-            [=] { return channels(segments, true, backward); });
-      for (const int64_t n : {0, 16, 32, 64, 128})
-        add(name(n, ""), [=] { return hopper_attention(n, 0, backward); });
-      for (const int64_t steps : {4, 40})
-        add(name(d_state, fmt::format("/steps:{}", steps).c_str()),
-            [=] { return hopper_attention(d_state, steps, backward); });
-    }
+    if (!kernels::attention_fits(d_head, d_state)) continue;
+    for (const int64_t segments : {0, 1})
+      add(fmt::format("hopper_channels{}/d_state:{}", suffix, segments * d_state),
+          [=] { return channels(segments, true, backward); });
+    for (const int64_t n : {0, 16, 32, 64, 128})
+      add(fmt::format("hopper_attention{}/d_state:{}", suffix, n),
+          [=] { return hopper_attention(n, 0, backward); });
+    for (const int64_t steps : {4, 40})
+      add(fmt::format("hopper_attention{}/d_state:{}/steps:{}", suffix, d_state, steps),
+          [=] { return hopper_attention(d_state, steps, backward); });
   }
   for (const Product& p : products)
     for (const auto& [pass, name] : {std::pair(forward, "forward"),

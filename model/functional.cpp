@@ -10,31 +10,17 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "model/autograd.h"
 #include "model/fused.h"
 
 namespace sisa::model {
 namespace {
 
 using common::Parameter;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-// Autograd contexts keep integers; parameters outlive every graph.
-int64_t handle(Parameter& p) {
-  return reinterpret_cast<int64_t>(&p);
-}
-Parameter& parameter_of(AutogradContext* context) {
-  return *reinterpret_cast<Parameter*>(context->saved_data["parameter"].toInt());
-}
-
-at::Tensor as_rows(const at::Tensor& x) {
-  return x.reshape({-1, x.size(-1)});
-}
 
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& value,

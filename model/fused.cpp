@@ -36,7 +36,7 @@ struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
     return {adds ? sum : x, normed};
   }
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
-    const Parameter& p = *parameter_of(context, "parameter");
+    const Parameter& p = parameter_of(context);
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& sum = saved[0];
     if (!outputs[1].defined()) return {outputs[0], outputs[0], {}, {}};
@@ -117,7 +117,7 @@ bool cross_entropy_usable(const at::Tensor& hidden, const Parameter& matrix) {
 }
 
 Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, Parameter& weight, double epsilon) {
-  const variable_list outputs = AddRmsNorm::apply(x, maybe(delta), handle(&weight), epsilon);
+  const variable_list outputs = AddRmsNorm::apply(x, maybe(delta), handle(weight), epsilon);
   return {outputs[0], outputs[1]};
 }
 
@@ -127,7 +127,7 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 
 at::Tensor cross_entropy_sum(const at::Tensor& hidden, Parameter& matrix, int64_t vocab_size,
                              const at::Tensor& targets) {
-  return CrossEntropySum::apply(hidden, matrix.value, handle(&matrix), vocab_size, targets);
+  return CrossEntropySum::apply(hidden, matrix.value, handle(matrix), vocab_size, targets);
 }
 
 }  // namespace sisa::model::fused

@@ -88,7 +88,7 @@ void save(AutogradContext* context, const Given& given, const Channels& c, const
       std::vector<int64_t>{s.batch, s.length, s.heads, s.d_head,     s.d_state, s.num_segments,
                            s.width, s.row,    s.gates, s.num_angles, s.decays};
   context->saved_data["limits"] = std::vector<double>{c.limit, c.segment_width};
-  context->saved_data["parameter"] = handle(given.matrix);
+  context->saved_data["parameter"] = handle(*given.matrix);
   context->saved_data["state"] = reinterpret_cast<int64_t>(given.state);
 }
 std::pair<Channels, variable_list> load(AutogradContext* context) {
@@ -235,7 +235,7 @@ at::Tensor propagate(AutogradContext* context, const Channels& c, const kernels:
     state->lambda_raw->gradient.add_(amplitude_gradients.sum(0) * slope *
                                      c.lambda.gt(state->smallest_lambda));
   }
-  const Parameter& p = *parameter_of(context, "parameter");
+  const Parameter& p = parameter_of(context);
   const at::Tensor output = as_rows(projected);
   add_outer_product(p.gradient.narrow(0, 0, output.size(1)), output, as_rows(c.x));
   return output.mm(p.value.detach().narrow(0, 0, output.size(1))).view(c.x.sizes());

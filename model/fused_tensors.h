@@ -4,19 +4,17 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAStream.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
 
 #include "common/parameter.h"
+#include "model/autograd.h"
 #include "model/kernels/kernels.h"
 
 namespace sisa::model::fused {
 
 using common::Parameter;
 using kernels::Bf16;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // Of what autograd's functions take, a tensor that may be undefined.
 using Maybe = std::optional<at::Tensor>;
@@ -43,17 +41,6 @@ inline at::Tensor contiguous(const at::Tensor& x) {
 }
 inline at::Tensor like(const at::Tensor& x, at::IntArrayRef shape, at::ScalarType type) {
   return at::empty(shape, x.options().dtype(type).requires_grad(false));
-}
-inline at::Tensor as_rows(const at::Tensor& x) {
-  return x.reshape({-1, x.size(-1)});
-}
-
-// Autograd contexts keep integers; parameters outlive every graph.
-inline int64_t handle(Parameter* p) {
-  return reinterpret_cast<int64_t>(p);
-}
-inline Parameter* parameter_of(AutogradContext* context, const char* name) {
-  return reinterpret_cast<Parameter*>(context->saved_data[name].toInt());
 }
 
 }  // namespace sisa::model::fused

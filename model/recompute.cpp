@@ -2,15 +2,13 @@
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
 
+#include "model/autograd.h"
+
 namespace sisa::model {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 struct Recomputed : torch::autograd::Function<Recomputed> {
   // Runs without a graph, as all functions of autograd do.
