@@ -54,13 +54,8 @@ command -v nvidia-smi >/dev/null || fail "nvidia-smi is missing: there is no NVI
 [ ${#recipes[@]} -gt 0 ] || recipes=(152m/transformer 152m/sisa-d16 50m/sisa-d64 369m/transformer 369m/sisa-d128)
 python="${SISA_PYTHON:-python3}" gpu="${CUDA_VISIBLE_DEVICES:-0}"
 mkdir -p "$output"
-end_jobs() {
-    jobs -p | xargs -r kill 2>/dev/null || true
-    wait 2>/dev/null
-}
-trap 'trap "" INT TERM; end_jobs' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# shellcheck source=scripts/end_jobs.sh
+. "$here/../scripts/end_jobs.sh"
 
 # A sample of clocks, power and temperature every 2 seconds while a command runs: $output/NAME.clocks.csv.
 watched() {

@@ -112,13 +112,9 @@ export LD_LIBRARY_PATH
 mkdir -p "$output"
 work="$(mktemp -d)"
 failed=()
-end_jobs() {
-    jobs -p | xargs -r kill 2>/dev/null || true
-    wait 2>/dev/null
-}
-trap 'trap "" INT TERM; end_jobs; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# shellcheck source=scripts/end_jobs.sh
+. scripts/end_jobs.sh
+finish() { rm -rf "$work"; }
 
 say() { printf '\n==> %s (%d s)\n' "$*" $SECONDS; }
 # In the background, because bash runs a trap only after what is in the foreground; in a process group of its own, because mpirun
