@@ -122,10 +122,11 @@ class Storm:
         newest, reached = max(steps, default=0), self.last(name)
         assert newest >= self.last(name, "checkpoint"), "a checkpoint that was reported is gone"
         self.lost.append(reached - newest)
-        # Where a save was under way when the next fell due, or at the kill: the interval and the steps that went by while it was
-        # written, here less than another interval.
-        in_time = newest + self.every > self.reported(name, newest)
-        limit = self.every if phase == "steps" and in_time else 2 * self.every
+        # Within a save: the interval and the steps that went by while it was written, here less than another interval. Between saves:
+        # the interval, or as many steps as the newest took to be written, during which the next fell due and waited.
+        limit = 2 * self.every
+        if phase == "steps":
+            limit = min(limit, max(self.every, self.reported(name, newest) - newest + 1))
         assert reached - newest <= limit, f"{reached - newest} steps are lost: {reached} were done, {newest} are saved"
         return newest
 
