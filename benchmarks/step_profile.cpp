@@ -33,13 +33,24 @@ struct Kernel {
   int64_t calls = 0;
 };
 
-std::map<std::string, Kernel> record(const std::function<void()>& work) {
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  c10::cuda::device_synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct Record {
+  double seconds;  // the work's; the profiler's own, before and after, do not count
+  std::map<std::string, Kernel> kernels;
+};
+
+Record record(const std::function<void()>& work) {
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
   const std::set<ActivityType> activities = {ActivityType::CUDA};
   profiler::prepareProfiler(config, activities);
   profiler::enableProfiler(config, activities);
-  work();
-  c10::cuda::device_synchronize();
+  const double seconds = seconds_of(work);
   const auto result = profiler::disableProfiler();
   std::vector<const profiler::KinetoEvent*> events;
   for (const profiler::KinetoEvent& event : result->events())
@@ -55,10 +66,11 @@ std::map<std::string, Kernel> record(const std::function<void()>& work) {
     ++kernel.calls;
     end = std::max<uint64_t>(end, event->startNs() + event->durationNs());
   }
-  return kernels;
+  return {seconds, kernels};
 }
 
-void print(const std::map<std::string, Kernel>& kernels, double seconds) {
+void print(const Record& record) {
+  const auto& [seconds, kernels] = record;
   std::vector<std::pair<std::string, Kernel>> sorted(kernels.begin(), kernels.end());
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
@@ -96,20 +108,13 @@ void run(const launcher::Recipe& recipe, const parallel::World& world) {
   const auto steps = [&] {
     for (int i = 0; i < 2; ++i) learner.step(read, samples, samples * T, 1e-3);
   };
-  const auto timed = [&](const std::function<void()>& work) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
   steps();
-  double seconds = timed(steps);
+  const double seconds = seconds_of(steps);
   const auto memory = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
   fmt::print("{:.0f} tok/s with micro-batches of {}; {:.1f} GiB at most\n",
              static_cast<double>(2 * samples * T) / seconds, recipe.train.micro_batch,
              static_cast<double>(memory.reserved_bytes[0].peak) / (1 << 30));
-  std::map<std::string, Kernel> kernels;
-  seconds = timed([&] { kernels = record(steps); });
-  print(kernels, seconds);
+  print(record(steps));
 }
 
 }  // namespace

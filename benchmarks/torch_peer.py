@@ -4,8 +4,8 @@
     benchmarks/torch_peer.py --scale 152m --d-state 16 --tokens train-00000.bin [--micro-batch 32 64] [--steps 50]
 
 torch.compile over model and loss together, bf16 autocast with fp32 weights, gradients and AdamW (fused), clipping, attention by
-cuDNN, vocabulary and SwiGLU widths padded for tensor cores, 524,288 tokens a step. Tries each micro-batch for two steps, times the
-best one, and prints one line of JSON. `--tokens`: a file of `sisa data prepare` with uint16 ids (data/token_file.h).
+cuDNN, vocabulary and SwiGLU widths padded for tensor cores, 524,288 tokens a step. Tries each micro-batch for two steps and times
+the best one. Prints a line of JSON of all steps so far every 10 steps and at the end. `--tokens`: a file of `sisa data prepare` with uint16 ids (data/token_file.h).
 """
 import argparse
 import json
@@ -129,8 +129,8 @@ class Peer:
         return ids.long().bitwise_and(0xFFFF).view(samples, LENGTH + 1)
 
     def seconds(self, micro_batch, steps):
-        """Of each step, optimizer included."""
-        parts, result = BATCH // (micro_batch * LENGTH), []
+        """Yields those of each step, optimizer included."""
+        parts = BATCH // (micro_batch * LENGTH)
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
             for _ in range(steps):
                 start = time.perf_counter()
@@ -143,8 +143,7 @@ class Peer:
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=False)
                 torch.cuda.synchronize()
-                result.append(time.perf_counter() - start)
-        return result
+                yield time.perf_counter() - start
 
 
 def main():
@@ -163,7 +162,7 @@ def main():
     tried = {}
     for micro_batch in arguments.micro_batch:
         try:
-            peer.seconds(micro_batch, 1)  # compiles
+            list(peer.seconds(micro_batch, 1))  # compiles
             tried[micro_batch] = min(peer.seconds(micro_batch, 2))
         except torch.OutOfMemoryError:
             peer.optimizer.zero_grad(set_to_none=False)
@@ -171,10 +170,13 @@ def main():
     if not tried:
         parser.error(f"No micro-batch of {arguments.micro_batch} fits into the GPU's memory.")
     best = min(tried, key=tried.get)
-    seconds = peer.seconds(best, arguments.steps)
-    print(json.dumps({"tokens_per_second": BATCH / statistics.mean(seconds), "micro_batch": best, "steps": len(seconds),
-                      "tried": {m: round(BATCH / s) for m, s in tried.items()},
-                      "memory": torch.cuda.max_memory_allocated(), "torch": torch.__version__}))
+    seconds = []
+    for second in peer.seconds(best, arguments.steps):
+        seconds.append(second)
+        if len(seconds) % 10 == 0 or len(seconds) == arguments.steps:
+            print(json.dumps({"tokens_per_second": BATCH / statistics.mean(seconds), "micro_batch": best, "steps": len(seconds),
+                              "tried": {m: round(BATCH / s) for m, s in tried.items()},
+                              "memory": torch.cuda.max_memory_allocated(), "torch": torch.__version__}), flush=True)
 
 
 if __name__ == "__main__":
