@@ -1,3 +1,4 @@
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -18,11 +19,15 @@ struct Barrier {
   int64_t arrived = 0, generation = 0;
 };
 
+// A thread. Its ucontext starts it on its stack; from there on it takes turns by setjmp, without system
+// calls.
 struct Fiber {
-  ucontext_t context;
+  ucontext_t start;
+  jmp_buf place;
   std::vector<char> stack = std::vector<char>(64 << 10);
   dim3 index;
-  bool done = false;
+  bool started = false, done = false;
+  const std::function<bool()>* awaited = nullptr;  // it is not entered before that holds
 };
 
 struct Block {
@@ -38,7 +43,7 @@ struct Block {
   std::vector<double> values;  // that lanes exchange
   std::vector<int64_t> alive_lanes;
   const std::function<void()>* kernel = nullptr;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
 };
 Block block;
 
@@ -47,10 +52,14 @@ void enter() {
   block.fibers[block.current].done = true;
   --block.alive;
   --block.alive_lanes[block.current / 32];
+  _longjmp(block.scheduler, 1);
 }
 
-void yield() {
-  swapcontext(&block.fibers[block.current].context, &block.scheduler);
+// Runs it until it waits or is done.
+void run_fiber(Fiber& fiber) {
+  if (_setjmp(block.scheduler) != 0) return;
+  if (std::exchange(fiber.started, true)) _longjmp(fiber.place, 1);
+  setcontext(&fiber.start);
 }
 
 void arrive(Barrier& barrier, int64_t expected) {
@@ -63,14 +72,10 @@ template <typename Expected>
 void wait(Barrier& barrier, const Expected& expected) {
   const int64_t generation = barrier.generation;
   arrive(barrier, expected());
-  while (barrier.generation == generation) {
-    yield();
-    if (barrier.generation == generation && barrier.arrived >= expected()) {
-      barrier.arrived = 0;
-      ++barrier.generation;
-    }
-  }
-  ++block.steps;
+  wait_until([&] {
+    if (barrier.generation == generation && barrier.arrived >= expected()) arrive(barrier, 0);
+    return barrier.generation != generation;
+  });
 }
 
 void run_warp(size_t warp) {
@@ -78,7 +83,8 @@ void run_warp(size_t warp) {
     Fiber& fiber = block.fibers[block.current];
     if (fiber.done) continue;
     threadIdx = fiber.index;
-    swapcontext(&block.scheduler, &fiber.context);
+    if (fiber.awaited && !(*fiber.awaited)()) continue;
+    run_fiber(fiber);
     if (fiber.done) ++block.steps;
   }
 }
@@ -93,14 +99,14 @@ void run_block() {
   block.alive_lanes.assign(block.warps.size(), 0);
   for (size_t i = 0; i < block.size; ++i) {
     Fiber& fiber = block.fibers[i];
-    fiber.done = false;
+    fiber.started = fiber.done = false;
+    fiber.awaited = nullptr;
     fiber.index = dim3(static_cast<unsigned>(i) % blockDim.x, static_cast<unsigned>(i) / blockDim.x);
     ++block.alive_lanes[i / 32];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = &block.scheduler;
-    makecontext(&fiber.context, enter, 0);
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.data();
+    fiber.start.uc_stack.ss_size = fiber.stack.size();
+    makecontext(&fiber.start, enter, 0);
   }
   std::vector<size_t> order(block.warps.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -154,7 +160,12 @@ void warp_barrier() {
 }
 
 void wait_until(const std::function<bool()>& condition) {
-  while (!condition()) yield();
+  Fiber& fiber = block.fibers[block.current];
+  if (!condition()) {
+    fiber.awaited = &condition;
+    if (_setjmp(fiber.place) == 0) _longjmp(block.scheduler, 1);
+    fiber.awaited = nullptr;
+  }
   ++block.steps;
 }
 

@@ -124,7 +124,7 @@ void for_numbers(const Tile<Rows, Columns, Number>& tile, const TensorMap& map, 
 template <typename Tile>
 void load(const Tile& tile, const TensorMap& map, Barrier& barrier, int channel, int head, int token,
           int sequence) {
-  barrier.add_copy(Tile::bytes, [=, &map] {
+  barrier.add_copy(Tile::bytes, [=] {
     for_numbers(tile, map, channel, head, token, sequence,
                 [](auto& in_tile, auto* global) { in_tile = global ? *global : 0; });
   });
@@ -145,7 +145,7 @@ inline Asynchronous& asynchronous() {
 }
 template <typename Tile>
 void store(const Tile& tile, const TensorMap& map, int channel, int head, int token, int sequence) {
-  asynchronous().stores.push_back([=, &map] {
+  asynchronous().stores.push_back([=] {
     for_numbers(tile, map, channel, head, token, sequence, [](auto& in_tile, auto* global) {
       if (global) *global = in_tile;
     });
@@ -153,7 +153,7 @@ void store(const Tile& tile, const TensorMap& map, int channel, int head, int to
 }
 template <typename Tile>
 void add(const Tile& tile, const TensorMap& map, int channel, int head, int token, int sequence) {
-  asynchronous().stores.push_back([=, &map] {
+  asynchronous().stores.push_back([=] {
     for_numbers(tile, map, channel, head, token, sequence, [](auto& in_tile, auto* global) {
       if (global) *global += in_tile;
     });
