@@ -1,8 +1,9 @@
 // Where the GPU's time goes in a training step, by kernel.
 //
 // step_profile RECIPE [KEY=VALUE …]
-// Trains on random tokens: two steps, then two that are recorded, of four micro-batches each. Prints tokens a
-// second and each kernel's share, calls and time, and how long the GPU was idle before it.
+// Trains on random tokens, two steps at a time of four micro-batches each: to warm up, then timed, then
+// recorded. Prints tokens a second and, of each kernel, its share of the time in which the GPU computes,
+// calls and time, and how long the GPU was idle before it.
 #include <ATen/ops/randint.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -79,12 +81,14 @@ void print(const Record& record) {
     busy += kernel.seconds;
     idle += kernel.idle;
   }
-  fmt::print("{:>7} {:>7} {:>9} {:>9}  kernel; busy {:.1f} %, idle between kernels {:.1f} % of the time\n",
-             "share %", "calls", "us a call", "us before", 100 * busy / seconds, 100 * idle / seconds);
+  fmt::print(
+      "{:>7} {:>7} {:>9} {:>9}  kernel; the GPU computes for {:.1f} % of the time, idles between kernels for "
+      "{:.1f} %\n",
+      "share %", "calls", "us a call", "us before", 100 * busy / seconds, 100 * idle / seconds);
   for (const auto& [name, kernel] : sorted)
     if (kernel.seconds + kernel.idle > 0.001 * seconds) {
       const double calls = static_cast<double>(kernel.calls);
-      fmt::print("{:7.2f} {:7} {:9.1f} {:9.1f}  {}\n", 100 * kernel.seconds / seconds, kernel.calls,
+      fmt::print("{:7.2f} {:7} {:9.1f} {:9.1f}  {}\n", 100 * kernel.seconds / busy, kernel.calls,
                  1e6 * kernel.seconds / calls, 1e6 * kernel.idle / calls, name.substr(0, 110));
     }
 }

@@ -15,7 +15,7 @@ Usage: scripts/gpu_check.sh --pack FOLDER --tokenizer FILE TEXT…
   --tokenizer FILE  a tokenizer.json; all parts but tests, kernels and profile need it, and a text
   --text FILE       once for each
   --output LOGS     a folder for logs and results
-  PART              of those below; without any, all, which takes 40 minutes of one H100
+  PART              of those below; without any, all, which takes some 45 minutes of one H100
   --steps N         timed steps of a recipe in 'speed' and 'scaling' [50]
   --peer-steps N    PyTorch's in 'speed' [as many]
   --recipe RECIPE   of 'speed', as benchmarks/step.sh has them

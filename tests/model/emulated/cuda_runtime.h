@@ -87,7 +87,7 @@ void block_barrier();
 void arrive_at(int barrier, int threads);
 void wait_at(int barrier, int threads);
 void warp_barrier();
-// Lets other threads run until it holds.
+// Lets other threads run until it holds. It is asked outside of this thread's stack and may not wait itself.
 void wait_until(const std::function<bool()>& condition);
 // The value that lane `source` of this warp passes to the same call.
 double exchange(double value, int source);

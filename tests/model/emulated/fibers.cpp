@@ -1,4 +1,3 @@
-#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -19,11 +18,13 @@ struct Barrier {
   int64_t arrived = 0, generation = 0;
 };
 
-// A thread. Its ucontext starts it on its stack; from there on it takes turns by setjmp, without system
-// calls.
+// Where to go on. The builtins: without system calls, and glibc checks that setjmp does not change stacks.
+using Place = void* [5];
+
+// A thread. Its ucontext starts it on its stack; from there on it takes turns.
 struct Fiber {
   ucontext_t start;
-  jmp_buf place;
+  Place place;
   std::vector<char> stack = std::vector<char>(64 << 10);
   dim3 index;
   bool started = false, done = false;
@@ -43,7 +44,7 @@ struct Block {
   std::vector<double> values;  // that lanes exchange
   std::vector<int64_t> alive_lanes;
   const std::function<void()>* kernel = nullptr;
-  jmp_buf scheduler;
+  Place scheduler;
 };
 Block block;
 
@@ -52,13 +53,13 @@ void enter() {
   block.fibers[block.current].done = true;
   --block.alive;
   --block.alive_lanes[block.current / 32];
-  _longjmp(block.scheduler, 1);
+  __builtin_longjmp(block.scheduler, 1);
 }
 
 // Runs it until it waits or is done.
 void run_fiber(Fiber& fiber) {
-  if (_setjmp(block.scheduler) != 0) return;
-  if (std::exchange(fiber.started, true)) _longjmp(fiber.place, 1);
+  if (__builtin_setjmp(block.scheduler) != 0) return;
+  if (std::exchange(fiber.started, true)) __builtin_longjmp(fiber.place, 1);
   setcontext(&fiber.start);
 }
 
@@ -163,7 +164,7 @@ void wait_until(const std::function<bool()>& condition) {
   Fiber& fiber = block.fibers[block.current];
   if (!condition()) {
     fiber.awaited = &condition;
-    if (_setjmp(fiber.place) == 0) _longjmp(block.scheduler, 1);
+    if (__builtin_setjmp(fiber.place) == 0) __builtin_longjmp(block.scheduler, 1);
     fiber.awaited = nullptr;
   }
   ++block.steps;
