@@ -28,11 +28,11 @@
 #include <utility>
 
 #include "common/error.h"
-#include "launcher/device.h"
-#include "model/attention.h"
-#include "model/functional.h"
-#include "model/fused.h"
+#include "launcher/run/device.h"
 #include "model/kernels/kernels.h"
+#include "model/operations/attention.h"
+#include "model/operations/functional.h"
+#include "model/operations/fused.h"
 #include "parallel/adamw_kernels.h"
 #include "parallel/world.h"
 

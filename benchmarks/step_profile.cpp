@@ -18,10 +18,10 @@
 #include <vector>
 
 #include "common/error.h"
-#include "launcher/device.h"
-#include "launcher/learner.h"
-#include "launcher/plan.h"
-#include "launcher/recipe.h"
+#include "launcher/recipe/recipe.h"
+#include "launcher/run/device.h"
+#include "launcher/run/learner.h"
+#include "launcher/run/plan.h"
 #include "parallel/world.h"
 
 namespace sisa {

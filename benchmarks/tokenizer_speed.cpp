@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "common/error.h"
-#include "data/document_reader.h"
-#include "data/threads.h"
-#include "data/tokenizer.h"
+#include "common/threads.h"
+#include "data/prepare/document_reader.h"
+#include "data/tokenizer/make_tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 namespace sisa {
 namespace {
@@ -44,7 +45,7 @@ void measure(const data::Tokenizer& tokenizer, const std::vector<std::string>& d
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<uint32_t>> ids(documents.size());
   const Clock::time_point start = Clock::now();
-  data::parallel_for(static_cast<int64_t>(documents.size()), threads, [&](int64_t i) {
+  common::parallel_for(static_cast<int64_t>(documents.size()), threads, [&](int64_t i) {
     const auto document = static_cast<size_t>(i);
     tokenizer.encode(documents[document], ids[document]);
   });

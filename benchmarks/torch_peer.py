@@ -6,7 +6,7 @@
 torch.compile over model and loss together, bf16 autocast with fp32 weights, gradients and AdamW (fused), clipping, attention by
 cuDNN, vocabulary and SwiGLU widths padded for tensor cores, 524,288 tokens a step. Tries each micro-batch for two steps and times
 the best one. Prints a line of JSON of all steps so far every 10 steps and at the end. `--tokens`: a file of `sisa data prepare` with
-uint16 ids (data/token_file.h).
+uint16 ids (data/tokens/token_file.h).
 """
 import argparse
 import json

@@ -9,9 +9,9 @@
 #include <variant>
 #include <vector>
 
-#include "data/dataset.h"
 #include "data/sampler.h"
-#include "data/tasks/task.h"
+#include "data/tasks/samples.h"
+#include "data/tokens/dataset.h"
 
 namespace sisa::data {
 

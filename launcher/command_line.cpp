@@ -8,7 +8,7 @@
 #include <map>
 
 #include "common/text.h"
-#include "launcher/version.h"
+#include "launcher/run/version.h"
 
 namespace sisa::launcher {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "common/error.h"
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 
 namespace sisa::launcher {
 

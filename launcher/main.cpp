@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 #include "launcher/command_line.h"
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {

@@ -1,7 +1,7 @@
 #include "model/costs.h"
 
-#include "model/fused.h"
 #include "model/language_model.h"
+#include "model/operations/fused.h"
 
 namespace sisa::model {
 namespace {

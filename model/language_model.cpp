@@ -8,9 +8,9 @@
 
 #include <algorithm>
 
-#include "model/functional.h"
-#include "model/fused.h"
 #include "model/layer.h"
+#include "model/operations/functional.h"
+#include "model/operations/fused.h"
 #include "model/recompute.h"
 
 namespace sisa::model {

@@ -2,8 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
-#include "model/functional.h"
 #include "model/mixers/registry.h"
+#include "model/operations/functional.h"
 
 namespace sisa::model {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "common/parameter.h"
-#include "model/functional.h"
 #include "model/mixers/mixer.h"
+#include "model/operations/functional.h"
 
 namespace sisa::model {
 

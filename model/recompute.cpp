@@ -5,7 +5,7 @@
 
 #include <optional>
 
-#include "model/autograd.h"
+#include "model/operations/autograd.h"
 
 namespace sisa::model {
 namespace {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes data/unicode_tables.cpp: what the Python package `tokenizers` takes for letters, numbers, white space and words, and
+"""Writes data/tokenizer/unicode_tables.cpp: what the Python package `tokenizers` takes for letters, numbers, white space and words, and
 how it normalises. Found by asking it about every code point, since its parts use tables of different Unicode versions.
 
-    python scripts/make_unicode_tables.py > data/unicode_tables.cpp
+    python scripts/make_unicode_tables.py > data/tokenizer/unicode_tables.cpp
 """
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -100,7 +100,7 @@ for c, parts in decompositions.items():
 classes = combining_classes()
 
 print(f"""// Written by scripts/make_unicode_tables.py from what the Python package tokenizers {tokenizers.__version__} does. Do not edit.
-#include "data/unicode_tables.h"
+#include "data/tokenizer/unicode_tables.h"
 
 namespace sisa::data::tables {{
 

@@ -8,7 +8,7 @@
 // time is to be predicted.
 #pragma once
 
-#include "data/tasks/registry.h"
+#include "data/tasks/kind.h"
 
 namespace sisa::data {
 

@@ -14,7 +14,7 @@
 // and what happens to follow would be a second value for it.
 #pragma once
 
-#include "data/tasks/registry.h"
+#include "data/tasks/kind.h"
 
 namespace sisa::data {
 

@@ -10,7 +10,7 @@
 // the haystack. The needle's start is uniform over the part of the haystack from depth_min to depth_max.
 #pragma once
 
-#include "data/tasks/registry.h"
+#include "data/tasks/kind.h"
 
 namespace sisa::data {
 

@@ -7,7 +7,7 @@
 // Bits are the ids 0 and 1. With `predict: last` only the last position has a target.
 #pragma once
 
-#include "data/tasks/registry.h"
+#include "data/tasks/kind.h"
 
 namespace sisa::data {
 

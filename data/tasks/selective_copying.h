@@ -8,7 +8,7 @@
 // Id 0 is noise, 1 asks for the next data token in order, the others are data, drawn independently.
 #pragma once
 
-#include "data/tasks/registry.h"
+#include "data/tasks/kind.h"
 
 namespace sisa::data {
 

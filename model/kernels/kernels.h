@@ -1,5 +1,5 @@
 // The passes over memory that training in bf16 takes on a GPU between its matrix products, and attention on
-// GPUs of compute capability 9.0. Raw device memory, so that .cu files need no LibTorch; model/fused.h has
+// GPUs of compute capability 9.0. Raw device memory, so that .cu files need no LibTorch; model/operations/fused.h has
 // them as operations with gradients.
 //
 // Arrays begin at multiples of 16 bytes and are contiguous, unless they come with strides. `stream` is a
@@ -53,7 +53,7 @@ inline int64_t num_exponents(int64_t length) {  // of a sequence
 
 // What goes before attention: query, key and value of B sequences of T tokens with H heads, out of each
 // token's projections [Q K V B C], `row` numbers, to query and key [rotary | state channels | zeros], `width`
-// numbers a head (model/augmentation.h has the formulas).
+// numbers a head (model/operations/augmentation.h has the formulas).
 struct ChannelShape {
   int64_t batch, length, heads, d_head;
   int64_t d_state = 0;       // 0: no state channels; else 8 times a power of two, at most 256

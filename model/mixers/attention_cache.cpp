@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "model/attention.h"
+#include "model/operations/attention.h"
 
 namespace sisa::model {
 namespace {

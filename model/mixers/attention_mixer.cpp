@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "model/attention.h"
-#include "model/functional.h"
+#include "model/operations/attention.h"
+#include "model/operations/functional.h"
 
 namespace sisa::model {
 

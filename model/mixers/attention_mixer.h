@@ -4,11 +4,11 @@
 #include <memory>
 #include <vector>
 
-#include "model/augmentation.h"
-#include "model/fused.h"
 #include "model/mixers/attention_cache.h"
 #include "model/mixers/mixer.h"
-#include "model/rope.h"
+#include "model/operations/augmentation.h"
+#include "model/operations/fused.h"
+#include "model/operations/rope.h"
 
 namespace sisa::model {
 
@@ -26,7 +26,7 @@ class AttentionMixer : public Mixer {
  protected:
   // Further channels of query and key; their type is the one that attention then computes in.
   virtual Augmentation augment(const at::Tensor& /*x*/) { return {}; }
-  // The same where one kernel makes query and key whole (model/fused.h): what it needs; null: no channels.
+  // The same where one kernel makes query and key whole (model/operations/fused.h): what it needs; null: no channels.
   virtual const fused::StateChannels* state_channels() { return nullptr; }
   fused::Projection fused_rows();
   virtual void count_limited(const at::Tensor& /*num_limited*/) {}

@@ -51,7 +51,7 @@ class Mixer {
   // Returns what is added to the stream, in the same shape and type.
   virtual at::Tensor forward(const at::Tensor& x) = 0;
 
-  // What `forward` leaves to LibTorch's operations, since kernels of our own (model/fused.h) do not fit the
+  // What `forward` leaves to LibTorch's operations, since kernels of our own (model/operations/fused.h) do not fit the
   // mixer's sizes or the GPU: names for people. x: as `forward` takes it, of any length.
   virtual std::vector<std::string> left_to_libtorch(const at::Tensor& /*x*/) { return {}; }
 

@@ -13,10 +13,10 @@
 
 #include "common/error.h"
 #include "common/text.h"
-#include "model/augmentation.h"
-#include "model/functional.h"
 #include "model/mixers/attention_mixer.h"
 #include "model/mixers/transformer.h"
+#include "model/operations/augmentation.h"
+#include "model/operations/functional.h"
 
 namespace sisa::model {
 namespace {

@@ -1,6 +1,6 @@
 // The tokenizer that a file describes. That it agrees with the package whose files it reads is the matter of
 // tests/program/tokenizer_test.py.
-#include "data/bpe/tokenizer.h"
+#include "data/tokenizer/bpe/tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "tests/data/data_folder.h"
+#include "data/tokenizer/make_tokenizer.h"
 #include "tests/data/small_tokenizer.h"
 
 namespace sisa::data {

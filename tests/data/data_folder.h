@@ -14,8 +14,8 @@
 
 #include "common/error.h"
 #include "common/file.h"
-#include "data/dataset.h"
-#include "data/token_file.h"
+#include "data/tokens/dataset.h"
+#include "data/tokens/token_file.h"
 
 namespace sisa::data {
 

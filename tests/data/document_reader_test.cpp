@@ -1,4 +1,4 @@
-#include "data/document_reader.h"
+#include "data/prepare/document_reader.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/input_blocks.h"
+#include "data/prepare/input_blocks.h"
 #include "tests/data/data_folder.h"
 #include "tests/data/packing.h"
 

@@ -6,11 +6,11 @@
 #include <functional>
 #include <random>
 
-#include "data/bigram.h"
-#include "data/dataset.h"
-#include "data/formats/foreign.h"
-#include "data/inspect.h"
 #include "data/loader.h"
+#include "data/tokens/bigram.h"
+#include "data/tokens/dataset.h"
+#include "data/tokens/formats/foreign.h"
+#include "data/tokens/inspect.h"
 #include "tests/data/data_folder.h"
 #include "tests/data/foreign_files.h"
 

@@ -1,4 +1,4 @@
-#include "data/hold_out.h"
+#include "data/prepare/hold_out.h"
 
 #include <gtest/gtest.h>
 

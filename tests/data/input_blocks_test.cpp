@@ -1,4 +1,4 @@
-#include "data/input_blocks.h"
+#include "data/prepare/input_blocks.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

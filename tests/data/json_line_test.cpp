@@ -1,4 +1,4 @@
-#include "data/json_line.h"
+#include "data/prepare/json_line.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

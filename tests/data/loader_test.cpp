@@ -10,7 +10,7 @@
 #include <map>
 #include <vector>
 
-#include "data/bigram.h"
+#include "data/tokens/bigram.h"
 #include "tests/data/data_folder.h"
 
 namespace sisa::data {

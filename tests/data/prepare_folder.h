@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/prepare.h"
-#include "data/tokenizer.h"
+#include "data/prepare/prepare.h"
+#include "data/tokenizer/make_tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokens/dataset.h"
 #include "tests/data/data_folder.h"
 
 namespace sisa::data {

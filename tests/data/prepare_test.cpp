@@ -1,4 +1,4 @@
-#include "data/prepare.h"
+#include "data/prepare/prepare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "data/inspect.h"
-#include "data/utf8.h"
+#include "data/tokenizer/make_tokenizer.h"
+#include "data/tokenizer/utf8.h"
+#include "data/tokens/inspect.h"
 #include "tests/data/data_folder.h"
 #include "tests/data/prepare_folder.h"
 

@@ -1,4 +1,4 @@
-#include "data/pretokenizer.h"
+#include "data/tokenizer/pretokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "data/normalize.h"
-#include "data/unicode.h"
+#include "data/tokenizer/normalize.h"
+#include "data/tokenizer/unicode.h"
 
 namespace sisa::data {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "data/unicode.h"
+#include "data/tokenizer/unicode.h"
 
 namespace sisa::data {
 

@@ -14,6 +14,7 @@
 
 #include "data/loader.h"
 #include "data/tasks/registry.h"
+#include "data/tasks/samples.h"
 #include "tests/data/data_folder.h"
 
 namespace sisa::data {

@@ -1,4 +1,4 @@
-#include "data/tokenizer.h"
+#include "data/tokenizer/make_tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/utf8.h"
+#include "data/tokenizer/utf8.h"
 #include "tests/data/data_folder.h"
 
 namespace sisa::data {

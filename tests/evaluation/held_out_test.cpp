@@ -5,7 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "data/prepare.h"
+#include "data/prepare/prepare.h"
+#include "data/tokenizer/make_tokenizer.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {

@@ -1,5 +1,5 @@
 // Commands as `main` runs them, alone and under mpirun: what they print, on the root only, and their status.
-#include "launcher/commands.h"
+#include "launcher/commands/commands.h"
 
 #include <filesystem>
 #include <fstream>

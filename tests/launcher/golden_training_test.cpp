@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "launcher/learner.h"
-#include "launcher/schedule.h"
+#include "launcher/recipe/schedule.h"
+#include "launcher/run/learner.h"
 #include "model/mixers/registry.h"
 #include "tests/model/bound_model.h"
 #include "tests/model/golden_file.h"

@@ -6,10 +6,10 @@
 #include <cmath>
 #include <vector>
 
-#include "launcher/device.h"
-#include "launcher/learner.h"
-#include "launcher/recipe.h"
-#include "model/fused.h"
+#include "launcher/recipe/recipe.h"
+#include "launcher/run/device.h"
+#include "launcher/run/learner.h"
+#include "model/operations/fused.h"
 #include "tests/model/gpu.h"
 #include "tests/mpi_world.h"
 

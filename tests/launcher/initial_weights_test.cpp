@@ -1,6 +1,6 @@
 // Weights from a safetensors file and from a checkpoint, into every kind of space.
 // tests/program/init_from_test.py has the program's.
-#include "launcher/initial_weights.h"
+#include "launcher/run/initial_weights.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

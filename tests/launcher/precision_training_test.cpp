@@ -7,8 +7,8 @@
 
 #include <map>
 
-#include "launcher/learner.h"
-#include "launcher/schedule.h"
+#include "launcher/recipe/schedule.h"
+#include "launcher/run/learner.h"
 #include "tests/mpi_world.h"
 
 namespace sisa::tests {

@@ -1,4 +1,4 @@
-#include "launcher/progress_line.h"
+#include "launcher/run/progress_line.h"
 
 #include <gtest/gtest.h>
 

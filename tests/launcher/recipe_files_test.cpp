@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "common/file.h"
-#include "launcher/plan.h"
-#include "launcher/recipe.h"
-#include "launcher/recipe_keys.h"
+#include "launcher/recipe/keys.h"
+#include "launcher/recipe/recipe.h"
+#include "launcher/run/plan.h"
 #include "model/costs.h"
 
 namespace sisa::launcher {

@@ -1,7 +1,7 @@
 // Sources in a recipe: paths and synthetic tasks.
-#include "launcher/recipe_sources.h"
+#include "launcher/recipe/sources.h"
 
-#include "launcher/recipe.h"
+#include "launcher/recipe/recipe.h"
 #include "tests/launcher/refusal.h"
 
 namespace sisa::launcher {

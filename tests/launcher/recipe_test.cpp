@@ -1,10 +1,10 @@
 // Reading, merging, checking and printing of recipes.
-#include "launcher/recipe.h"
+#include "launcher/recipe/recipe.h"
 
 #include <filesystem>
 #include <fstream>
 
-#include "launcher/recipe_keys.h"
+#include "launcher/recipe/keys.h"
 #include "tests/launcher/refusal.h"
 
 namespace sisa::launcher {

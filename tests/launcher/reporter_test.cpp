@@ -1,4 +1,4 @@
-#include "launcher/reporter.h"
+#include "launcher/run/reporter.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/text.h"
-#include "launcher/device.h"
+#include "launcher/run/device.h"
 
 namespace sisa::tests {
 namespace {

@@ -1,4 +1,4 @@
-#include "launcher/schedule.h"
+#include "launcher/recipe/schedule.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "launcher/signals.h"
+#include "launcher/run/signals.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

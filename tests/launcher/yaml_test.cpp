@@ -1,4 +1,4 @@
-#include "launcher/yaml.h"
+#include "launcher/recipe/yaml.h"
 
 #include "tests/launcher/refusal.h"
 

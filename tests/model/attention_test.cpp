@@ -10,7 +10,7 @@
 #include <cmath>
 
 #include "common/error.h"
-#include "model/attention.h"
+#include "model/operations/attention.h"
 
 namespace sisa::tests {
 namespace {

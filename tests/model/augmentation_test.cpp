@@ -1,5 +1,5 @@
 // SISA's score augmentation against its definition and its exact identities (spec 1.1, 1.4, 1.8).
-#include "model/augmentation.h"
+#include "model/operations/augmentation.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -13,7 +13,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/attention.h"
+#include "model/operations/attention.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {

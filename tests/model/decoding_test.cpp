@@ -14,9 +14,9 @@
 
 #include <cmath>
 
-#include "model/attention.h"
-#include "model/augmentation.h"
 #include "model/mixers/attention_cache.h"
+#include "model/operations/attention.h"
+#include "model/operations/augmentation.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {

@@ -15,10 +15,10 @@
 #include <tuple>
 #include <vector>
 
-#include "model/augmentation.h"
-#include "model/functional.h"
 #include "model/mixers/mixer.h"
-#include "model/rope.h"
+#include "model/operations/augmentation.h"
+#include "model/operations/functional.h"
+#include "model/operations/rope.h"
 #include "tests/model/fused_fixture.h"
 
 namespace sisa::tests {

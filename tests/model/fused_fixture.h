@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "common/parameter.h"
-#include "model/fused.h"
+#include "model/operations/fused.h"
 #include "tests/model/bound_model.h"
 #ifndef SISA_EMULATED
 #include "tests/model/gpu.h"

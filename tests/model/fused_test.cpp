@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "model/functional.h"
+#include "model/operations/functional.h"
 #include "tests/model/fused_fixture.h"
 
 namespace sisa::tests {

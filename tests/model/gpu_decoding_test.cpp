@@ -4,7 +4,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 
-#include "model/attention.h"
+#include "model/operations/attention.h"
 #include "tests/model/bound_model.h"
 #include "tests/model/gpu.h"
 

@@ -4,8 +4,8 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
-#include "model/attention.h"
-#include "model/functional.h"
+#include "model/operations/attention.h"
+#include "model/operations/functional.h"
 #include "tests/model/golden_check.h"
 #include "tests/model/gpu.h"
 

@@ -10,8 +10,8 @@
 #include <map>
 #include <numbers>
 
-#include "model/augmentation.h"
 #include "model/mixers/mixer.h"
+#include "model/operations/augmentation.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {

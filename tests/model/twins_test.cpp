@@ -38,11 +38,11 @@
 #include <mutex>
 #include <set>
 
-#include "model/attention.h"
-#include "model/augmentation.h"
-#include "model/functional.h"
 #include "model/layer.h"
-#include "model/rope.h"
+#include "model/operations/attention.h"
+#include "model/operations/augmentation.h"
+#include "model/operations/functional.h"
+#include "model/operations/rope.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {

@@ -1,7 +1,7 @@
 #include <cstdio>
 
 #include "checkpoint/store.h"
-#include "data/dataset.h"
+#include "data/tokens/dataset.h"
 #include "model/config.h"
 #include "parallel/world.h"
 

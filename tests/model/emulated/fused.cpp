@@ -3,5 +3,5 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #define is_cuda is_cpu
-#include "model/fused.cpp"
-#include "model/fused_attention.cpp"
+#include "model/operations/fused.cpp"
+#include "model/operations/fused_attention.cpp"

@@ -1,0 +1,113 @@
+#include "data/tokenizer/bpe/tokenizer.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "data/tokenizer/bpe/added_tokens.h"
+#include "data/tokenizer/bpe/encoder.h"
+#include "data/tokenizer/bpe/tokenizer_file.h"
+#include "data/tokenizer/normalize.h"
+#include "data/tokenizer/unicode.h"
+
+namespace sisa::data::bpe {
+namespace {
+
+class BpeTokenizer final : public Tokenizer {
+ private:
+  // What one thread works with.
+  struct Memory {
+    Encoder::Scratch scratch;
+    std::string valid, normal, prefixed;
+  };
+  // A Memory that goes back to the others in the end: there are as many as threads ever encoded at once.
+  struct GiveBack {
+    const BpeTokenizer* owner;
+    void operator()(Memory* memory) const {
+      const std::lock_guard lock(owner->mutex_);
+      owner->free_.emplace_back(memory);
+    }
+  };
+  std::unique_ptr<Memory, GiveBack> borrow() const {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) free_.push_back(std::make_unique<Memory>());
+    std::unique_ptr<Memory, GiveBack> memory(free_.back().release(), GiveBack{this});
+    free_.pop_back();
+    return memory;
+  }
+
+ public:
+  BpeTokenizer(TokenizerFile file, std::string name)
+      : name_(std::move(name)),
+        file_(std::move(file)),
+        raw_(AddedTokens(those(file_.added, /*normalized=*/false))),
+        normalized_(AddedTokens(those(file_.added, /*normalized=*/true))),
+        bpe_(file_.byte_ids, file_.merges, file_.whole) {}
+
+  void encode(std::string_view text, std::vector<uint32_t>& ids) const override {
+    const auto memory = borrow();
+    ids.reserve(ids.size() + text.size() / 4);
+    const auto token = [&](uint32_t id) { ids.push_back(id); };
+    raw_.split(
+        with_valid_utf8(text, memory->valid),
+        [&](std::string_view part) {
+          if (file_.normalizes) part = nfc(part, memory->normal);
+          normalized_.split(
+              part, [&](std::string_view rest) { encode_text(rest, *memory, ids); }, token);
+        },
+        token);
+  }
+
+  std::string decode(std::span<const uint32_t> ids) const override {
+    std::string text;
+    for (const uint32_t id : ids) {
+      if (id >= file_.tokens.size())
+        throw Error("Token id {} is not in the vocabulary of the tokenizer {}, 0 to {}.", id, name_,
+                    file_.tokens.size() - 1);
+      if (id != file_.end_of_document) text += file_.tokens[id];
+    }
+    return text;
+  }
+  int64_t vocab_size() const override { return static_cast<int64_t>(file_.tokens.size()); }
+  uint32_t end_of_document() const override { return file_.end_of_document; }
+  std::string fingerprint() const override { return "bpe-" + common::hash_hex(file_.hash); }
+
+ private:
+  static std::vector<AddedToken> those(std::vector<AddedToken> tokens, bool normalized) {
+    std::erase_if(tokens, [&](const AddedToken& token) { return token.normalized != normalized; });
+    return tokens;
+  }
+  // Text without added tokens.
+  void encode_text(std::string_view text, Memory& memory, std::vector<uint32_t>& ids) const {
+    if (file_.prefix_space && !text.starts_with(' ')) {
+      memory.prefixed.assign(" ").append(text);
+      text = memory.prefixed;
+    }
+    cut(text, 0, memory, ids);
+  }
+  void cut(std::string_view text, size_t level, Memory& memory, std::vector<uint32_t>& ids) const {
+    if (level == file_.cuts.size()) return bpe_.encode(text, memory.scratch, ids);
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = file_.cuts[level].piece_end(text, begin);
+      cut(text.substr(begin, end - begin), level + 1, memory, ids);
+      begin = end;
+    }
+  }
+
+  std::string name_;
+  TokenizerFile file_;
+  AddedTokens raw_, normalized_;
+  Encoder bpe_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Memory>> free_;
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_tokenizer(const std::filesystem::path& file) {
+  return std::make_unique<BpeTokenizer>(read_tokenizer_file(file), file.string());
+}
+
+}  // namespace sisa::data::bpe

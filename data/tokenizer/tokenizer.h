@@ -1,0 +1,25 @@
+// Text to token ids and back.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sisa::data {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  // Appends the ids of `text` to `ids`. Any bytes are allowed. Many threads may encode at once.
+  virtual void encode(std::string_view text, std::vector<uint32_t>& ids) const = 0;
+  // The end-of-document id decodes to nothing. Throws Error naming an id >= vocab_size().
+  virtual std::string decode(std::span<const uint32_t> ids) const = 0;
+  virtual int64_t vocab_size() const = 0;
+  virtual uint32_t end_of_document() const = 0;
+  // Equal for tokenizers that give equal ids: "bytes", or a file's kind and hash.
+  virtual std::string fingerprint() const = 0;
+};
+
+}  // namespace sisa::data

@@ -1,0 +1,34 @@
+// The tables that data/tokenizer/unicode.cpp and data/tokenizer/normalize.cpp work from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sisa::data::tables {
+
+struct Range {
+  char32_t first, last;  // both included
+};
+struct Combining {
+  char32_t character;
+  uint8_t order;  // of canonical ordering, from 1: its combining class's rank among all
+};
+struct Decomposition {
+  char32_t character;
+  char32_t parts[4];  // in full, canonical; 0 after the last
+};
+struct Composition {
+  char32_t first, second, composed;
+};
+
+// Sorted by their (first) character; Hangul syllables are left to arithmetic.
+extern const Range letters[], numbers[], white_spaces[], word_characters[];
+extern const size_t num_letters, num_numbers, num_white_spaces, num_word_characters;
+extern const Combining combining[];
+extern const size_t num_combining;
+extern const Decomposition decompositions[];
+extern const size_t num_decompositions;
+extern const Composition compositions[];
+extern const size_t num_compositions;
+
+}  // namespace sisa::data::tables

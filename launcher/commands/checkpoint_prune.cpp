@@ -1,0 +1,151 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "checkpoint/folders.h"
+#include "checkpoint/retention.h"
+#include "checkpoint/store.h"
+#include "common/error.h"
+#include "common/file.h"
+#include "common/file_lock.h"
+#include "common/quantity.h"
+#include "common/text.h"
+#include "launcher/commands/commands.h"
+#include "launcher/run/run_folder.h"
+
+namespace sisa::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::Entry;
+using checkpoint::Store;
+
+struct Doomed {
+  fs::path path;
+  std::string reason;
+  int64_t bytes = 0;
+};
+
+// What verify() finds wrong first with each of the root's `steps`; sound ones are absent. Collective.
+std::map<int64_t, std::string> damage_of(const Store& store, const std::vector<int64_t>& steps) {
+  std::string text;
+  for (const int64_t step : steps) text += fmt::format("{} ", step);
+  store.world().broadcast(text);
+  std::map<int64_t, std::string> damage;
+  std::istringstream stream(text);
+  for (int64_t step = 0; stream >> step;) {
+    const auto found = store.verify({.step = step, .path = store.folder() / checkpoint::folder_name(step)});
+    if (!found.empty()) damage[step] = found.front();
+  }
+  return damage;
+}
+
+// The newest checkpoint that a run can resume from.
+const Entry* newest(const std::vector<Entry>& entries) {
+  const auto found = std::find_if(entries.rbegin(), entries.rend(),
+                                  [](const Entry& e) { return e.complete() && e.has_moments; });
+  return found == entries.rend() ? nullptr : &*found;
+}
+
+// The steps that are read before anything goes.
+std::vector<int64_t> steps_to_verify(const std::vector<Entry>& entries,
+                                     const CheckpointPruneArguments& arguments) {
+  std::vector<int64_t> steps;
+  for (const Entry& entry : entries)
+    if (entry.complete() &&
+        (arguments.damaged || (arguments.retention.keep_last > 0 && &entry == newest(entries))))
+      steps.push_back(entry.step);
+  return steps;
+}
+
+// What goes, and why. `entries`: the damaged ones are marked as not complete.
+std::vector<Doomed> choose(const std::vector<Entry>& entries, const CheckpointPruneArguments& arguments) {
+  std::vector<Doomed> doomed;
+  for (const Entry& entry : superfluous(entries, arguments.retention))
+    doomed.push_back({entry.path, "no rule keeps it", entry.bytes});
+  if (!arguments.damaged) return doomed;
+  for (const Entry& entry : entries)
+    if (!entry.complete())
+      doomed.push_back({entry.path, entry.problem, checkpoint::folder_bytes(entry.path)});
+  if (!doomed.empty() && newest(entries) == nullptr)
+    throw Error("{} holds no sound checkpoint that a run could resume from. Nothing was removed.",
+                entries.front().path.parent_path().string());
+  return doomed;
+}
+
+// `latest` names the newest again, should that have been a damaged one.
+void correct_latest(const fs::path& folder, const std::vector<Entry>& entries) {
+  const fs::path file = folder / "latest";
+  if (!fs::exists(file) || fs::exists(folder / common::split(common::read_file(file), '\n').front())) return;
+  if (const Entry* entry = newest(entries))
+    common::write_file_atomically(file, entry->path.filename().string() + "\n");
+}
+
+}  // namespace
+
+int run_checkpoint_prune(const CheckpointPruneArguments& arguments, const parallel::World& world) {
+  RunFolder run;
+  std::optional<common::FileLock> lock;  // keeps a run from training here meanwhile
+  std::string unlocked;                  // why there is none
+  std::vector<Entry> entries;            // the root's
+  world.together([&] {
+    const RunReference reference = parse_run_reference(arguments.run);
+    run = reference.folder;
+    if (reference.step)
+      throw Error("prune chooses among all checkpoints of a run: name the folder alone, {}.",
+                  run.path.string());
+    if (!world.is_root()) return;
+    try {
+      lock = common::FileLock::acquire(run.lock(), std::chrono::milliseconds(0));
+      if (!lock) unlocked = common::FileLock::holder(run.lock()) + " is training here";
+    } catch (const SystemError& error) {
+      unlocked = error.what();
+    }
+    entries = Store(run.checkpoints(), world).list();
+  });
+  const Store store(run.checkpoints(), world);
+  const auto damage = damage_of(store, steps_to_verify(entries, arguments));
+
+  bool failed = false;
+  world.together([&] {
+    if (!world.is_root()) return;
+    if (!damage.empty() && !arguments.damaged)
+      throw Error(
+          "The newest checkpoint, {}, is damaged: {} Nothing was removed, since an older one is needed. "
+          "--damaged removes it and keeps sound ones by the rules.",
+          checkpoint::folder_name(damage.begin()->first), common::as_sentence(damage.begin()->second));
+    for (Entry& entry : entries)
+      if (const auto found = damage.find(entry.step); found != damage.end()) entry.problem = found->second;
+    std::vector<Doomed> doomed = choose(entries, arguments);
+    const bool any = fs::exists(store.folder());
+    const std::vector<fs::path> left = any ? checkpoint::leftovers(store.folder()) : std::vector<fs::path>{};
+    if (lock)
+      for (const fs::path& path : left)
+        doomed.push_back({path, "left by a run that was killed", checkpoint::folder_bytes(path)});
+    else if (!left.empty())
+      fmt::print("{}: what is unfinished stays.\n", unlocked);
+
+    int64_t bytes = 0;
+    std::vector<std::string> remarks;
+    for (const Doomed& item : doomed) {
+      fmt::print("{:<20}  {:>12}  {}\n", item.path.filename().string(),
+                 common::format_bytes(static_cast<double>(item.bytes)), item.reason);
+      bytes += item.bytes;
+      if (!arguments.dry_run) checkpoint::delete_folder(item.path, store.disk(), remarks);
+    }
+    if (!arguments.dry_run) correct_latest(store.folder(), entries);
+    for (const std::string& remark : remarks) fmt::print(stderr, "{}\n", remark);
+    failed = !remarks.empty();
+    fmt::print("{} of {} checkpoints and leftovers {}, {}\n", doomed.size(), entries.size() + left.size(),
+               arguments.dry_run ? "would go" : "went", common::format_bytes(static_cast<double>(bytes)));
+  });
+  return failed ? common::failure : common::success;
+}
+
+}  // namespace sisa::launcher

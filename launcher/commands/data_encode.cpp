@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <iostream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/threads.h"
+#include "data/prepare/json_line.h"
+#include "data/tokenizer/make_tokenizer.h"
+#include "launcher/commands/commands.h"
+#include "launcher/commands/on_root.h"
+
+namespace sisa::launcher {
+namespace {
+
+constexpr size_t block_size = 4'000'000;  // bytes of lines that threads share
+
+// The lines that are there, up to a block of them: at least one, so that a program that waits for the answer
+// to each line is given it. Empty at the end of standard input.
+std::vector<std::string> next_lines() {
+  std::vector<std::string> lines;
+  size_t size = 0;
+  for (std::string line; size < block_size && (lines.empty() || std::cin.rdbuf()->in_avail() > 0);) {
+    if (!std::getline(std::cin, line)) break;
+    size += line.size();
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+// Turns each line of standard input into a line of standard output, on all cores; errors name the line.
+void convert_lines(const std::function<std::string(const std::string&)>& convert) {
+  int64_t num_before = 0;
+  for (auto lines = next_lines(); !lines.empty(); lines = next_lines()) {
+    std::vector<std::string> converted(lines.size());
+    const auto convert_line = [&](int64_t i) {
+      const auto place = static_cast<size_t>(i);
+      try {
+        converted[place] = convert(lines[place]) + "\n";
+      } catch (const Error& error) {
+        throw Error("Standard input, line {}: {}", num_before + i + 1, error.what());
+      }
+    };
+    const auto print = [&] {  // up to the line that failed
+      for (size_t i = 0; i < converted.size() && !converted[i].empty(); ++i)
+        std::fwrite(converted[i].data(), 1, converted[i].size(), stdout);
+      if (std::fflush(stdout) != 0)
+        throw SystemError(fmt::format("Cannot write to standard output: {}.", std::strerror(errno)));
+    };
+    try {
+      common::parallel_for(static_cast<int64_t>(lines.size()), common::available_cores(), convert_line);
+    } catch (...) {
+      print();
+      throw;
+    }
+    print();
+    num_before += static_cast<int64_t>(lines.size());
+  }
+}
+
+std::vector<uint32_t> token_ids(const std::string& line) {
+  const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!value.is_array()) throw Error("expected an array of token ids, such as [72, 105].");
+  std::vector<uint32_t> ids;
+  for (const nlohmann::json& id : value) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > std::numeric_limits<uint32_t>::max())
+      throw Error("{} is no token id.", id.dump());
+    ids.push_back(id.get<uint32_t>());
+  }
+  return ids;
+}
+
+}  // namespace
+
+int run_data_encode(const DataEncodeArguments& arguments, const parallel::World& world) {
+  return on_root(world, [&] {
+    const auto tokenizer = data::make_tokenizer(arguments.tokenizer);
+    convert_lines([&](const std::string& line) {
+      std::string text;
+      if (const std::string problem = data::read_text_field(line, text); !problem.empty())
+        throw Error("{}; expected an object whose field `text` is a string.", problem);
+      std::vector<uint32_t> ids;
+      tokenizer->encode(text, ids);
+      return fmt::format("[{}]", fmt::join(ids, ","));
+    });
+  });
+}
+
+int run_data_decode(const DataDecodeArguments& arguments, const parallel::World& world) {
+  return on_root(world, [&] {
+    const auto tokenizer = data::make_tokenizer(arguments.tokenizer);
+    convert_lines([&](const std::string& line) {
+      const std::string text = tokenizer->decode(token_ids(line));
+      try {
+        return nlohmann::json{{"text", text}}.dump();
+      } catch (const nlohmann::json::type_error&) {
+        throw Error("its ids stand for bytes that are no UTF-8, which JSON cannot hold. Decode whole texts.");
+      }
+    });
+  });
+}
+
+}  // namespace sisa::launcher

@@ -1,0 +1,358 @@
+#include "launcher/recipe/keys.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "common/error.h"
+#include "common/text.h"
+#include "launcher/recipe/sources.h"
+#include "launcher/recipe/values.h"
+#include "model/mixers/registry.h"
+
+namespace sisa::launcher {
+
+using common::Precision;
+using common::Unit;
+using parallel::WeightDecayOn;
+
+namespace {
+
+// Adds rows of one section: `add("d_ff", &ModelConfig::d_ff, count(0), "…")`.
+template <typename Section>
+class SectionRows {
+ public:
+  SectionRows(std::vector<RecipeKey>& rows, std::string name, Section Recipe::*section)
+      : rows_(rows), name_(std::move(name)), section_(section) {}
+
+  // Base: Section itself, or the struct that it inherits the member from.
+  template <typename Base, typename T>
+  SectionRows& add(const std::string& name, T Base::*member, const ValueKind<T>& kind,
+                   const std::string& doc) {
+    const auto field = [ section = section_, member ](auto& recipe) -> auto& {
+      return (recipe.*section).*member;
+    };
+    const Recipe defaults;
+    rows_.push_back({.section = name_,
+                     .name = name,
+                     .expected = kind.expected,
+                     .default_text = kind.print(field(defaults)),
+                     .doc = doc,
+                     .belongs_to = "",
+                     .read = [=](const Yaml& value, Recipe& recipe) { field(recipe) = kind.read(value); },
+                     .print = [=](const Recipe& recipe) { return kind.print(field(recipe)); },
+                     .set_default = [=](Recipe& recipe) { field(recipe) = field(defaults); },
+                     .has_meaning = [](const Recipe&) { return true; }});
+    return *this;
+  }
+
+  // Of the row just added: a default that other keys decide, in words and as a rule.
+  SectionRows& with_default(const std::string& words, const std::function<void(Recipe&)>& rule) {
+    rows_.back().default_text = words;
+    rows_.back().set_default = rule;
+    return *this;
+  }
+  // … a reader that looks at other keys too.
+  SectionRows& read_by(const std::function<void(const Yaml&, Recipe&)>& read) {
+    rows_.back().read = read;
+    return *this;
+  }
+  // … the choice without which the key has no meaning.
+  SectionRows& only_with(const std::string& choice, const std::function<bool(const Recipe&)>& chosen) {
+    rows_.back().belongs_to = choice;
+    rows_.back().has_meaning = chosen;
+    return *this;
+  }
+
+ private:
+  std::vector<RecipeKey>& rows_;
+  std::string name_;
+  Section Recipe::*section_;
+};
+
+void add_run(std::vector<RecipeKey>& rows) {
+  SectionRows(rows, "run", &Recipe::run)
+      .add("output", &RunSection::output, path(), "the run's folder; `--output` of `sisa train` wins over it")
+      .add("seed", &RunSection::seed, seed(),
+           "decides initial weights, the order of the data and the samples of tasks, whatever the ranks")
+      .add("device", &RunSection::device, choice({"cpu", "cuda"}),
+           "what each rank computes on; cuda: one GPU a rank")
+      .add("threads", &RunSection::threads, count(0, 1024),
+           "CPU threads a rank; 0: cores of the host / ranks on it. Results are bitwise equal at equal "
+           "threads only")
+      .add("precision", &RunSection::precision,
+           choice<Precision>({{"bf16", Precision::bf16},
+                              {"bf16_pure", Precision::bf16_pure},
+                              {"fp32", Precision::fp32},
+                              {"fp64", Precision::fp64}}),
+           "bf16: fp32 masters, gradients and moments; bf16_pure: the published code's, none of these; fp64: "
+           "CPU only")
+      .with_default(
+          "bf16 on cuda, fp32 on cpu",
+          [](Recipe& r) { r.run.precision = r.run.device == "cuda" ? Precision::bf16 : Precision::fp32; })
+      .add("determinism", &RunSection::determinism,
+           choice<Determinism>({{"strict", Determinism::strict}, {"fast", Determinism::fast}}),
+           "strict: the same bits on every run; fast: on cuda some gradients are summed in any order")
+      .with_default("fast on cuda, strict on cpu",
+                    [](Recipe& r) {
+                      r.run.determinism = r.run.device == "cuda" ? Determinism::fast : Determinism::strict;
+                    })
+      .add("fused", &RunSection::fused, flag(),
+           "on cuda in bf16, our own kernels; false: LibTorch's operations, which are slower, for comparison")
+      .add("init_from", &RunSection::init_from, path(),
+           "start from these weights: a safetensors file or RUN[@STEP]; optimizer, step and data begin anew. "
+           "A run that resumes goes by its own checkpoint instead");
+}
+
+// The SwiGLU's width, or `match N`: the one that gives N parameters with the keys above.
+constexpr int64_t widest = 1 << 20;
+ValueKind<int64_t> feed_forward_width() {
+  ValueKind<int64_t> kind = count(0, widest);
+  kind.expected += ", or match and a number of parameters";
+  return kind;
+}
+
+void read_d_ff(const Yaml& value, Recipe& recipe) {
+  constexpr std::string_view match = "match ";
+  if (value.kind != Yaml::Kind::scalar || !value.text.starts_with(match)) {
+    recipe.model.d_ff = feed_forward_width().read(value);
+    return;
+  }
+  Yaml target = value;
+  target.text.erase(0, match.size());
+  const int64_t num_parameters = count(1).read(target);
+  try {
+    recipe.model.d_ff = model::match_d_ff(recipe.model, num_parameters);
+  } catch (const Error& error) {
+    throw Error("is '{}', which cannot be met: {}", value.text, error.what());
+  }
+  if (recipe.model.d_ff > widest)
+    throw Error("is '{}', which takes a width of {}, above {}", value.text, recipe.model.d_ff, widest);
+}
+
+void add_model(std::vector<RecipeKey>& rows) {
+  using model::ModelConfig;
+  const auto sisa = [](const Recipe& r) { return r.model.system == "sisa"; };
+  const auto with_offset = [=](const std::string& offset) {
+    return [=](const Recipe& r) { return sisa(r) && r.model.offset == offset; };
+  };
+  std::vector<std::string> systems;
+  for (const model::System& system : model::systems()) systems.push_back(system.name);
+  const std::string only_sisa = "model.system: sisa";
+  SectionRows(rows, "model", &Recipe::model)
+      .add("system", &ModelConfig::system, choice(systems), "how a layer mixes tokens")
+      .add("vocab_size", &ModelConfig::vocab_size, count(2, 1 << 24), "token ids; at least the tokenizer's")
+      .add("d_model", &ModelConfig::d_model, count(1, 1 << 16), "width of the residual stream")
+      .add("num_layers", &ModelConfig::num_layers, count(1, 1024), "layers")
+      .add("num_heads", &ModelConfig::num_heads, count(1, 1024),
+           "heads, each d_model / num_heads wide (an even number)")
+      .add("rope_base", &ModelConfig::rope_base, number(above(1)),
+           "base of the rotary embedding's wavelengths")
+      .add("d_state", &ModelConfig::d_state, count(2, 4096),
+           "query and key channels that each head gains; even")
+      .only_with(only_sisa, sisa)
+      .add("offset", &ModelConfig::offset, choice({"causal", "minimax"}),
+           "what keeps decays in range; minimax: as published, where a token's loss depends on later ones")
+      .only_with(only_sisa, sisa)
+      .add("clamp", &ModelConfig::clamp, number(above(0), to(80)),
+           "bound of the exponents; above 80 fp32 overflows")
+      .only_with("model.offset: minimax", with_offset("minimax"))
+      .add("causal_offset", &ModelConfig::causal_offset, number(above(0), to(80)),
+           "half the range of total decay, in nats, that one segment resolves; above 80 fp32 overflows; in "
+           "training without effect where there are no segments")
+      .only_with("model.offset: causal", with_offset("causal"))
+      .add(
+          "max_segments", &ModelConfig::max_segments, count(0, 1024),
+          "segments of decay in training, each with its own d_state channels where it is needed; what decays "
+          "further is limited and counted; 0: none where blocks of 16 tokens have exponents instead (bf16 on "
+          "H100, heads of 64 channels, d_state 16, 32, 64 or 128), elsewhere as many as make 192 of a head's "
+          "channels")
+      .only_with("model.offset: causal", with_offset("causal"))
+      .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
+           "initial value of alpha_proj.bias")
+      .only_with(only_sisa, sisa)
+      .add("decay", &ModelConfig::decay, choice({"learned", "none"}), "none: alpha = 1 everywhere")
+      .only_with(only_sisa, sisa)
+      .add("rotation", &ModelConfig::rotation, choice({"learned", "none"}), "none: theta = 0 everywhere")
+      .only_with(only_sisa, sisa)
+      .add("lambda", &ModelConfig::lambda, choice({"learned", "fixed"}),
+           "fixed: lambda stays at its initial value")
+      .only_with(only_sisa, sisa)
+      .add("d_ff", &ModelConfig::d_ff, feed_forward_width(),
+           "SwiGLU width, 0: none; `match 152M` chooses the width that gives so many parameters")
+      .read_by(read_d_ff);
+}
+
+void add_data(std::vector<RecipeKey>& rows) {
+  SectionRows(rows, "data", &Recipe::data)
+      .add("tokenizer", &DataSection::tokenizer, text("bytes or a file"),
+           "bytes, or a tokenizer's file; needed to train on text")
+      .add(
+          "sources", &DataSection::sources, sources(),
+          "raw texts, folders of `sisa data prepare`, tokens of llm.c, Megatron-LM or the published code, or "
+          "synthetic tasks; samples are drawn in proportion to weight; needed to train. Keys: below")
+      .add("sequence_length", &DataSection::sequence_length, count(1, 1 << 24, Unit::tokens),
+           "tokens of a sample")
+      .add("validation", &DataSection::validation, number(from(0), to(0.5)),
+           "share that is held out of sources of raw text, and of other programs' tokens (the last ones) "
+           "unless "
+           "their files' names say val; more would leave less than half to train on");
+}
+
+void add_train(std::vector<RecipeKey>& rows) {
+  constexpr int64_t most_tokens = 1'000'000'000'000'000;
+  SectionRows(rows, "train", &Recipe::train)
+      .add("max_tokens", &TrainSection::max_tokens, count(1, most_tokens, Unit::tokens),
+           "length of the run: max_tokens / batch steps, rounded down")
+      .add("batch", &TrainSection::batch, count(1, most_tokens, Unit::tokens),
+           "tokens a step over all ranks; a multiple of data.sequence_length")
+      .add("micro_batch", &TrainSection::micro_batch, count(1, 1 << 20),
+           "samples that a rank runs at once, at most; decides memory and speed, not the result")
+      .add("recompute", &TrainSection::recompute, count(0, 1024),
+           "layers, from the first on, whose activations are computed again in the backward pass instead of "
+           "kept: less memory, more time, the same result; at most model.num_layers, which is all")
+      .add("schedule", &TrainSection::schedule,
+           choice<ScheduleKind>({{"cosine", ScheduleKind::cosine},
+                                 {"wsd", ScheduleKind::wsd},
+                                 {"constant", ScheduleKind::constant}}),
+           "the learning rate after its rise: cosine to 0; wsd: constant, then linear to 0; constant")
+      .add("warmup", &TrainSection::warmup, quantity({Unit::steps, Unit::tokens}, "none"),
+           "the learning rate's linear rise; shorter than the run")
+      .add(
+          "warmup_start", &TrainSection::warmup_start,
+          choice<WarmupStart>({{"zero", WarmupStart::zero}, {"first_step", WarmupStart::first_step}}),
+          "zero: the first step's learning rate is 0, as published; first_step: it is 1 / warmup of the peak")
+      .add("cooldown", &TrainSection::cooldown, number(from(0), to(1)),
+           "share of all steps in which wsd falls to 0")
+      .only_with("train.schedule: wsd",
+                 [](const Recipe& r) { return r.train.schedule == ScheduleKind::wsd; });
+}
+
+void add_optimizer(std::vector<RecipeKey>& rows) {
+  using parallel::AdamWOptions;
+  SectionRows(rows, "optimizer", &Recipe::optimizer)
+      .add("learning_rate", &AdamWOptions::learning_rate, number(above(0), to(10)),
+           "of AdamW at the schedule's peak")
+      .add("lambda_lr", &AdamWOptions::lambda_lr, number(above(0), to(10)), "the same for SISA's lambda")
+      .with_default("learning_rate / 10",
+                    [](Recipe& r) { r.optimizer.lambda_lr = r.optimizer.learning_rate / 10; })
+      .only_with("model.system: sisa", [](const Recipe& r) { return r.model.system == "sisa"; })
+      .add("beta1", &AdamWOptions::beta1, number(from(0), below(1)), "decay of the first moment")
+      .add("beta2", &AdamWOptions::beta2, number(from(0), below(1)), "decay of the second moment")
+      .add("epsilon", &AdamWOptions::epsilon, number(above(0), to(1)),
+           "added to the root of the second moment")
+      .add("weight_decay", &AdamWOptions::weight_decay, number(from(0), to(10)),
+           "decoupled; times the learning rate")
+      .add("weight_decay_on", &AdamWOptions::weight_decay_on,
+           choice<WeightDecayOn>({{"all", WeightDecayOn::all}, {"matrices", WeightDecayOn::matrices}}),
+           "matrices: what enters a matrix product, and the embedding; SISA's lambda never decays")
+      .with_default("all with bf16_pure, else matrices",
+                    [](Recipe& r) {
+                      r.optimizer.weight_decay_on = r.run.precision == Precision::bf16_pure
+                                                        ? WeightDecayOn::all
+                                                        : WeightDecayOn::matrices;
+                    })
+      .add("clip", &AdamWOptions::clip, number(from(0)), "largest norm of the whole gradient; 0: no clipping")
+      .add("sharded", &OptimizerSection::sharded, flag(),
+           "each rank holds its slice of masters and moments; false: all of them");
+}
+
+void add_others(std::vector<RecipeKey>& rows) {
+  SectionRows(rows, "checkpoint", &Recipe::checkpoint)
+      .add("every", &CheckpointSection::every,
+           quantity({Unit::steps, Unit::tokens, Unit::seconds}, "only at the end"),
+           "between two checkpoints; one is always saved at the end")
+      .add("asynchronous", &CheckpointSection::asynchronous, flag(),
+           "training goes on while a checkpoint is written; one that falls due meanwhile waits for it")
+      .add("keep_last", &CheckpointSection::keep_last, count(1, 1'000'000),
+           "the newest checkpoints that stay; older ones are deleted unless another key keeps them")
+      .add("keep_every", &CheckpointSection::keep_every, count(0, no_maximum, Unit::tokens),
+           "the first checkpoint at or after each multiple of so many tokens stays for ever; 0: none")
+      .add("keep_best", &CheckpointSection::keep_best, flag(),
+           "the checkpoint with the lowest held-out loss stays, of those whose step was evaluated")
+      .add("save_at", &CheckpointSection::save_at, save_points(),
+           "also save the weights alone there; these checkpoints stay for ever");
+  SectionRows(rows, "evaluation", &Recipe::evaluation)
+      .add("every", &EvaluationSection::every, quantity({Unit::steps, Unit::tokens}, "only at the end"),
+           "between two evaluations of the held-out loss; one always comes at the end")
+      .add("tokens", &EvaluationSection::tokens, count(0, no_maximum, Unit::tokens),
+           "held-out tokens of text that are scored, at most; 0: all. Of tasks all are");
+  SectionRows(rows, "log", &Recipe::log)
+      .add("every", &LogSection::every, count(1, 1'000'000, Unit::steps), "between two lines on the screen")
+      .add(
+          "monitors", &LogSection::monitors, quantity({Unit::steps, Unit::tokens}, "none"),
+          "between two readings of the model's monitors: range and half-life of decays, lambda, share of the "
+          "state term in the scores")
+      .only_with("model.system: sisa", [](const Recipe& r) { return r.model.system == "sisa"; });
+}
+
+std::string unknown(const std::string& what, const std::vector<std::string>& candidates,
+                    const std::string& word) {
+  const std::string near = common::nearest(word, candidates);
+  return near.empty() ? fmt::format("{} are {}", what, fmt::join(candidates, ", "))
+                      : fmt::format("did you mean '{}'?", near);
+}
+
+// `|` ends a cell in Markdown.
+std::string cell(const std::string& text) {
+  return fmt::format("{}", fmt::join(common::split(text, '|'), "\\|"));
+}
+
+}  // namespace
+
+const std::vector<RecipeKey>& recipe_keys() {
+  static const std::vector<RecipeKey> table = [] {
+    std::vector<RecipeKey> rows;
+    for (const auto add : {add_run, add_model, add_data, add_train, add_optimizer, add_others}) add(rows);
+    return rows;
+  }();
+  return table;
+}
+
+std::vector<std::string> recipe_sections() {
+  std::vector<std::string> sections;
+  for (const RecipeKey& key : recipe_keys())
+    if (sections.empty() || sections.back() != key.section) sections.push_back(key.section);
+  return sections;
+}
+
+void check_section(const std::string& section, const std::string& where) {
+  const std::vector<std::string> sections = recipe_sections();
+  if (std::find(sections.begin(), sections.end(), section) == sections.end())
+    throw Error("{}: there is no section '{}'; {}", where, section,
+                unknown("the sections", sections, section));
+}
+
+const RecipeKey& find_key(const std::string& section, const std::string& name, const std::string& where) {
+  check_section(section, where);
+  std::vector<std::string> in_section, elsewhere;
+  for (const RecipeKey& key : recipe_keys()) {
+    if (key.section == section && key.name == name) return key;
+    if (key.section == section) in_section.push_back(key.name);
+    if (key.name == name) elsewhere.push_back(key.full_name());
+  }
+  if (!elsewhere.empty())
+    throw Error("{}: section '{}' has no key '{}'; did you mean {}?", where, section, name,
+                common::join_choices(elsewhere));
+  throw Error("{}: section '{}' has no key '{}'; {}", where, section, name,
+              unknown("its keys", in_section, name));
+}
+
+std::string recipe_keys_markdown() {
+  std::string text, section;
+  for (const RecipeKey& key : recipe_keys()) {
+    if (key.section != section) {
+      section = key.section;
+      text += fmt::format("\n### {}\n\n| key | default | must be | meaning |\n|---|---|---|---|\n", section);
+    }
+    const std::string needs = key.belongs_to.empty() ? "" : fmt::format(" (only with `{}`)", key.belongs_to);
+    text += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, cell(key.default_text), cell(key.expected),
+                        cell(key.doc), needs);
+  }
+  return text + source_keys_markdown();
+}
+
+}  // namespace sisa::launcher
