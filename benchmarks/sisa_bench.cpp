@@ -33,6 +33,7 @@
 #include "model/operations/attention.h"
 #include "model/operations/functional.h"
 #include "model/operations/fused.h"
+#include "model/operations/products.h"
 #include "parallel/adamw_kernels.h"
 #include "parallel/world.h"
 
@@ -279,7 +280,10 @@ Case attention(int64_t d_qk, bool backward) {
                            .requires_grad_(),
                output_gradient = bf16({batch, length, num_heads, d_head});
   const auto work = [=](int64_t) {
-    const Tensor output = model::attention(query, key, value, 1 / std::sqrt(static_cast<double>(d_head)));
+    const Tensor output = model::attention(query, key, value,
+                                           {.num_heads = num_heads,
+                                            .num_kv_heads = num_heads,
+                                            .scale = 1 / std::sqrt(static_cast<double>(d_head))});
     if (backward) torch::autograd::grad({output}, {query, key, value}, {output_gradient});
   };
   const double scores = static_cast<double>(batch * num_heads) * length * (length + 1) / 2;

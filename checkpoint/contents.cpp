@@ -66,7 +66,8 @@ Source to_source(const json& object) {
           .checksum = std::stoull(object.at("checksum").get<std::string>(), nullptr, 16)};
 }
 
-// The lines below `model:` in a recipe, on one line: "system: sisa, d_model: 64"; empty if there are none.
+// The lines of a recipe's section `model:`, on one line: "system: sisa, d_model: 64". Empty if there are
+// none.
 std::string model_section(const std::string& recipe) {
   const std::string key = "model:\n";
   size_t at = recipe.starts_with(key) ? 0 : recipe.find("\n" + key);
@@ -82,8 +83,8 @@ std::string model_section(const std::string& recipe) {
   return section;
 }
 
-// Appends the boxes of [begin, end) of an array of `shape` that stands at `start` of an enclosing one and at
-// `flat` of its elements.
+// Appends the boxes of the elements [begin, end) of a part of an array. The part has the shape `shape`, the
+// first indices `start` within the array, and its first element has the row-major index `flat`.
 void append_rectangles(std::span<const int64_t> shape, std::vector<int64_t> start, int64_t flat,
                        int64_t begin, int64_t end, std::vector<Rectangle>& out) {
   const int64_t row = product(shape.subspan(1));
@@ -145,20 +146,25 @@ const Source* Contents::source_of(const Array& array) const {
   return found == sources.end() ? nullptr : &*found;
 }
 
+std::map<std::pair<StateArray, std::string>, std::vector<const Source*>> Contents::sources_by_array() const {
+  std::map<std::pair<StateArray, std::string>, std::vector<const Source*>> result;
+  for (const Source& s : sources) result[{s.array, s.name}].push_back(&s);
+  for (auto& [key, list] : result)
+    std::sort(list.begin(), list.end(), [](const Source* a, const Source* b) { return a->begin < b->begin; });
+  return result;
+}
+
+std::span<const StateArray> saved_arrays(bool moments) {
+  static constexpr std::array all = {StateArray::weights, StateArray::moment1, StateArray::moment2};
+  return std::span(all).first(moments ? all.size() : 1);
+}
+
 std::string_view group_name(StateArray array) {
   return name_in(group_names, array);
 }
 
 std::string_view type_name(c10::ScalarType type) {
   return name_in(type_names, type);
-}
-
-std::string_view precision_name(common::Precision precision) {
-  using enum common::Precision;
-  return precision == bf16        ? "bf16"
-         : precision == bf16_pure ? "bf16_pure"
-         : precision == fp32      ? "fp32"
-                                  : "fp64";
 }
 
 std::string format_shape(const std::vector<int64_t>& shape) {
@@ -178,7 +184,7 @@ std::vector<Array> arrays_of(const parallel::ParameterSpace& space) {
 
 std::string differences(const std::vector<Array>& stored, const parallel::ParameterSpace& space) {
   constexpr size_t shown = 3;
-  std::map<std::string, std::vector<int64_t>> left;  // stored and not yet found in the model
+  std::map<std::string, std::vector<int64_t>> left;  // stored arrays that are not yet found in the model
   for (const Array& a : stored) left[a.name] = a.shape;
   std::vector<Array> missing;
   std::vector<std::string> texts;

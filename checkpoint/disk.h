@@ -1,4 +1,4 @@
-// Reading and writing files with errors that name the file, the place and the reason.
+// Reading and writing files, with errors that name the file, the place in it and the reason.
 #pragma once
 
 #include <sys/types.h>
@@ -13,15 +13,16 @@
 
 namespace sisa::checkpoint {
 
-// The calls through which checkpoints reach the disk and leave it. Tests put failing ones in their place.
+// The calls by which checkpoints are written to the disk and removed from it. Tests replace them by failing
+// ones.
 struct Disk {
   std::function<ssize_t(int, const void*, size_t, off_t)> write = ::pwrite;
   std::function<int(int)> sync = ::fsync;
-  // Bytes that may still be written below a folder.
+  // How many bytes may still be written in a folder.
   std::function<uintmax_t(const std::filesystem::path&)> available = [](const std::filesystem::path& folder) {
     return std::filesystem::space(folder).available;
   };
-  // Removes a folder with all that it holds; throws std::filesystem::filesystem_error.
+  // Removes a folder with everything in it. Throws std::filesystem::filesystem_error.
   std::function<void(const std::filesystem::path&)> remove = [](const std::filesystem::path& folder) {
     std::filesystem::remove_all(folder);
   };
@@ -37,11 +38,11 @@ class File {
   const std::string& path() const { return path_; }
   int64_t size() const;
 
-  // All of `bytes` at `offset`, or SystemError: full disk, input/output error …
+  // Writes all of `bytes` at `offset`. Throws SystemError (full disk, input/output error …).
   void write(std::span<const std::byte> bytes, int64_t offset, const Disk& disk) const;
-  // Sets the length, forces all to the disk and closes.
+  // Sets the length of the file, forces it to the disk and closes it. Throws SystemError.
   void finish(int64_t length, const Disk& disk);
-  // All of `bytes` from `offset`, or SystemError, also where the file ends too early.
+  // Reads all of `bytes` from `offset` on. Throws SystemError, also if the file ends too early.
   void read(std::span<std::byte> bytes, int64_t offset) const;
 
  private:
@@ -49,8 +50,9 @@ class File {
   int descriptor_;
 };
 
-// Puts the folder `from` in the place of the folder `to`, in one step; the folder that was there before, if
-// any, is then called `from`. Where the file system cannot exchange folders the old one first steps aside.
+// Renames the folder `from` to `to` in one atomic step. If there is a folder `to` already, the two exchange
+// their names. On file systems that cannot exchange names, the old folder is renamed first, which takes
+// several steps.
 void publish_folder(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace sisa::checkpoint

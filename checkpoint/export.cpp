@@ -22,7 +22,7 @@ constexpr std::array<std::pair<const char*, int64_t RunState::*>, 4> counters{
      {"tokens", &RunState::tokens}}};
 
 std::map<std::string, std::string> to_metadata(const RunState& state) {
-  // Without the format `transformers` refuses a file; "pt" is what it calls tensors as PyTorch has them.
+  // `transformers` refuses a file without "format"; "pt" stands for tensors as PyTorch has them.
   std::map<std::string, std::string> metadata = {
       {"format", "pt"}, {"recipe", state.recipe}, {"code_version", state.code_version}};
   for (const auto& [name, counter] : counters) metadata[name] = fmt::format("{}", state.*counter);

@@ -12,7 +12,7 @@ namespace sisa::checkpoint {
 namespace fs = std::filesystem;
 namespace {
 
-// Part of the name of all that a killed run may leave: also common::write_file_atomically's.
+// Part of every temporary name, including those of common::write_file_atomically.
 constexpr std::string_view temporary_mark = ".tmp-";
 
 }  // namespace

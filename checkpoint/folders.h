@@ -1,8 +1,8 @@
-// The folders of a run's checkpoints: their names, and how they go.
+// The folders of a run's checkpoints: their names and how they are deleted. 1234 is the number of a process.
 //
-//   step-500                  a checkpoint that was complete once
-//   step-500.tmp-1234         one being written, or what a killed run left of it
-//   step-500.tmp-1234-deleted one being deleted, likewise
+//   step-500                   a checkpoint that was complete when it got this name
+//   step-500.tmp-1234          a checkpoint that is being written, or what a killed run left of it
+//   step-500.tmp-1234-deleted  a checkpoint that is being deleted, or what a killed run left of it
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,16 @@
 namespace sisa::checkpoint {
 
 std::string folder_name(int64_t step);                       // "step-500"
-std::optional<int64_t> step_of(const std::string& name);     // 500 for "step-500"; nothing for any other name
-std::string temporary_name(const std::string& folder_name);  // of this process
-int64_t folder_bytes(const std::filesystem::path& path);     // of its files; of a file, its own
+std::optional<int64_t> step_of(const std::string& name);     // 500 for "step-500"; nothing for other names
+std::string temporary_name(const std::string& folder_name);  // "step-500.tmp-1234", for this process
+int64_t folder_bytes(const std::filesystem::path& path);     // the size of a folder's files, or of a file
 
-// Deletes a folder, of a checkpoint or temporary; a checkpoint first loses its name, since half-deleted it
-// must not be taken for one. What fails becomes a remark.
+// Deletes the folder of a checkpoint or a temporary one. A checkpoint is renamed first, so that it is not
+// taken for a checkpoint when it is half deleted. A failure is not thrown but added to `remarks` as a
+// sentence.
 void delete_folder(const std::filesystem::path& path, const Disk& disk, std::vector<std::string>& remarks);
-// What killed runs left in the folder of checkpoints; also what a run is writing there now.
+// Temporary files and folders in a run's folder of checkpoints. Killed runs left them, unless a run is
+// writing them at the moment.
 std::vector<std::filesystem::path> leftovers(const std::filesystem::path& folder);
 void delete_leftovers(const std::filesystem::path& folder, const Disk& disk,
                       std::vector<std::string>& remarks);

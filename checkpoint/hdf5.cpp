@@ -12,14 +12,14 @@
 namespace sisa::checkpoint::hdf5 {
 namespace {
 
-// HDF5 prints errors to stderr unless each thread says no.
+// HDF5 prints errors to stderr unless that is switched off in each thread.
 void keep_quiet() {
   thread_local const herr_t once = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   static_cast<void>(once);
 }
 
-// "H5Fopen: unable to open file (truncated file: eof = 96, …)": the call that failed and the innermost
-// reason.
+// The call that failed and the innermost reason: "H5Fopen: unable to open file (truncated file: eof = 96,
+// …)".
 std::string explanation() {
   std::string text;
   H5Ewalk2(
@@ -42,8 +42,8 @@ std::string explanation() {
 
 Id file_access() {
   Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "Cannot prepare a file");
-  // With the default bounds a master of many virtual datasets takes minutes to open, and metadata has no
-  // checksums.
+  // With the default version bounds a master file of many virtual datasets takes minutes to open, and
+  // metadata has no checksums.
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110), "Cannot choose the file format");
 #if H5_VERSION_GE(1, 10, 7)
   check(H5Pset_file_locking(access, false, true), "Cannot choose the file locking");
@@ -105,8 +105,8 @@ hid_t MemoryFile::create(int64_t metadata_bytes, int64_t user_block, Image* imag
   const Id access = file_access();
   check(H5Pset_meta_block_size(access, static_cast<hsize_t>(metadata_bytes)), what);
   check(H5Pset_fapl_core(access, 64 << 10, false), what);
-  // HDF5 hands its buffer over when it closes the file. (H5Fget_file_image, before that, gives a superblock
-  // with a wrong checksum for this format in 1.10.8.)
+  // HDF5 hands its buffer over when it closes the file. (H5Fget_file_image, which works on an open file,
+  // gives a superblock with a wrong checksum for this format in HDF5 1.10.8.)
   H5FD_file_image_callbacks_t callbacks{};
   callbacks.image_realloc = [](void* data, size_t size, H5FD_file_image_op_t, void* user) {
     static_cast<Image*>(user)->size = size;
@@ -124,7 +124,7 @@ hid_t MemoryFile::create(int64_t metadata_bytes, int64_t user_block, Image* imag
   callbacks.udata_free = [](void*) -> herr_t { return 0; };
   callbacks.udata = image;
   check(H5Pset_file_image_callbacks(access, &callbacks), what);
-  // HDF5 takes two files of one name for the same file.
+  // The name must be unique: HDF5 takes two files with the same name for the same file.
   return H5Fcreate(fmt::format("memory at {}", fmt::ptr(image)).c_str(), H5F_ACC_TRUNC, creation, access);
 }
 
@@ -191,7 +191,7 @@ void write_attribute(hid_t object, const std::string& name, double value) {
 }
 
 void write_attribute(hid_t object, const std::string& name, const std::string& text) {
-  const Id type = string_type(H5T_VARIABLE);  // h5py gives these as str, and others as bytes
+  const Id type = string_type(H5T_VARIABLE);  // h5py reads variable-length text as str, other text as bytes
   const char* const value = text.c_str();
   write_scalar(object, name, type, type, &value);
 }

@@ -1,8 +1,9 @@
-// The little of HDF5 that checkpoints need, with owned identifiers and errors that say what HDF5 says.
+// The part of HDF5 that checkpoints need, with identifiers that close themselves.
 //
-// HDF5 itself never writes to the disk here: files are made in memory, and their bytes go out by checked
-// writes, so that a full disk is an ordinary error. All functions throw SystemError with HDF5's own
-// explanation. No file locks: published files never change, and many network file systems have none.
+// HDF5 itself never writes to the disk here. Files are created in memory and their bytes are written by
+// File::write, so that a full disk is an ordinary error. All functions throw SystemError with HDF5's own
+// explanation. Files are not locked, because published files never change and many network file systems do
+// not support locks.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -18,10 +19,10 @@
 
 namespace sisa::checkpoint::hdf5 {
 
-// Throws SystemError "`what`: (HDF5's explanation)" where `status` is negative, else passes it on.
+// Throws SystemError "`what`: (HDF5's explanation)" if `status` is negative, otherwise returns it.
 int64_t check(int64_t status, const std::string& what);
 
-// An HDF5 identifier, closed at the end of its scope.
+// An HDF5 identifier that is closed at the end of its scope.
 class Id {
  public:
   using Close = herr_t (*)(hid_t);
@@ -30,26 +31,26 @@ class Id {
   Id& operator=(Id&&) = delete;
   ~Id();
   operator hid_t() const { return id_; }
-  void close(const std::string& what);  // now, and checked
+  void close(const std::string& what);  // closes it now; throws if that fails
 
  private:
   hid_t id_;
   Close close_;
 };
 
-// A file made in memory.
+// A file that is created in memory.
 class MemoryFile {
  public:
-  // All metadata goes to the first `metadata_bytes` after the user block, and the space of datasets follows
-  // (and that of text attributes: HDF5 keeps those with the data).
-  // user_block: 0, or a power of two from 512 on: bytes before the file proper that HDF5 passes over.
+  // All metadata is in the first `metadata_bytes` after the user block. The space of datasets follows, with
+  // that of text attributes, which HDF5 stores like data. user_block: the number of bytes at the start of the
+  // file that HDF5 ignores; 0, or a power of two >= 512.
   explicit MemoryFile(int64_t metadata_bytes, int64_t user_block = 0);
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
 
   hid_t id() const { return file_; }
-  // Closes the file. Afterwards `image` is valid: the file's first bytes, which hold all that was written to
-  // it. The whole file has `size` bytes; those after the image are space of datasets.
+  // Closes the file. From then on image() is valid: the first bytes of the file, with everything that was
+  // written to it. The whole file has size() bytes; those after the image are space of datasets.
   void close();
   std::span<const std::byte> image() const { return {image_.data.get(), image_.size}; }
   std::span<std::byte> image() { return {image_.data.get(), image_.size}; }
@@ -65,20 +66,20 @@ class MemoryFile {
   };
   static hid_t create(int64_t metadata_bytes, int64_t user_block, Image* image);
 
-  Image image_;  // before file_, which writes to it when it closes
+  Image image_;  // declared before file_, which writes to it when it is closed
   Id file_;
   int64_t size_ = 0;
 };
 
-Id open_file(const std::filesystem::path& path);  // to read
+Id open_file(const std::filesystem::path& path);  // for reading
 Id create_group(hid_t parent, const std::string& name);
 Id open_dataset(hid_t file, const std::string& path);
 Id create_dataset(hid_t file, const std::string& path, hid_t type, const std::vector<int64_t>& shape,
                   hid_t creation);
-Id dataspace(const std::vector<int64_t>& shape);  // {}: a scalar
+Id dataspace(const std::vector<int64_t>& shape);  // {} is a scalar
 std::vector<int64_t> shape_of(hid_t dataset);     // of an open dataset
 bool has_type(hid_t dataset, hid_t type);
-// How a number type is stored: bfloat16, which HDF5 lacks, as its 16 bits.
+// The type in which numbers are stored. HDF5 has no bfloat16, whose bits are stored as uint16.
 hid_t stored_type(c10::ScalarType type);
 
 void write_attribute(hid_t object, const std::string& name, int64_t value);
@@ -89,7 +90,7 @@ int64_t read_integer(hid_t object, const std::string& attribute);
 double read_number(hid_t object, const std::string& attribute);
 std::string read_string(hid_t object, const std::string& attribute);
 
-// A text of any length as a scalar dataset.
+// A text of any length, stored as a scalar dataset.
 void write_text(hid_t file, const std::string& path, const std::string& text);
 std::string read_text(hid_t file, const std::string& path);
 

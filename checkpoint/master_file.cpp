@@ -30,23 +30,20 @@ std::string first_line(std::span<const std::byte> file) {
                      common::hash_hex(common::hash64(file.subspan(user_block))));
 }
 
-// One array of weights or moments and what it is made of. All sources have one type.
+// The weights or a moment of one parameter, and the datasets that contain them. All of these have the same
+// type.
 struct Mapping {
   const Array* array;
   StateArray state;
-  std::vector<const Source*> sources;  // by `begin`; they cover the array exactly
+  std::vector<const Source*> sources;  // in ascending order; together they cover the array exactly
 };
 
 std::vector<Mapping> mappings(const Contents& contents) {
-  std::map<std::pair<StateArray, std::string>, std::vector<const Source*>> by_name;
-  for (const Source& s : contents.sources) by_name[{s.array, s.name}].push_back(&s);
+  auto by_array = contents.sources_by_array();
   std::vector<Mapping> out;
-  for (const auto state : {StateArray::weights, StateArray::moment1, StateArray::moment2}) {
-    if (state != StateArray::weights && !contents.has_moments()) break;
+  for (const StateArray state : saved_arrays(contents.has_moments())) {
     for (const Array& array : contents.arrays) {
-      auto& sources = by_name[{state, array.name}];
-      std::sort(sources.begin(), sources.end(),
-                [](const Source* a, const Source* b) { return a->begin < b->begin; });
+      auto& sources = by_array[{state, array.name}];
       int64_t covered = 0;
       for (const Source* s : sources) {
         if (s->begin != covered || s->type != sources.front()->type) break;
@@ -83,7 +80,8 @@ void write_virtual_dataset(hid_t file, const Mapping& mapping) {
   for (const Source* source : mapping.sources) {
     const hdf5::Id from = hdf5::dataspace({source->end - source->begin});
     const hdf5::Id to = hdf5::dataspace(mapping.array->shape);
-    // One mapping for each rectangle: HDF5 cannot store irregular unions beyond 2^32 elements.
+    // Each rectangle has a mapping of its own, because HDF5 cannot store irregular unions beyond 2^32
+    // elements.
     for (const Rectangle& box : rectangles(mapping.array->shape, source->begin, source->end)) {
       const auto start = static_cast<hsize_t>(box.begin - source->begin);
       const auto count = static_cast<hsize_t>(box.numel());
@@ -119,7 +117,7 @@ void write_state(hid_t file, const Contents& contents) {
   hdf5::write_text(file, "index", index_to_json(contents));
 }
 
-// "rank-00001.h5 /moment1/x [0 4096) -> (3, 0) x (1, 512)": one mapping of a virtual dataset.
+// A mapping of a virtual dataset, in words: "rank-00001.h5 /moment1/x [0 4096) -> (3, 0) x (1, 512)".
 std::string describe_mapping(const std::string& file, const std::string& dataset, int64_t begin, int64_t end,
                              const std::vector<int64_t>& start, const std::vector<int64_t>& count) {
   return fmt::format("{} {} [{} {}) -> {} x {}", file, dataset, begin, end, format_shape(start),
@@ -135,7 +133,7 @@ std::vector<std::string> expected_mappings(const Mapping& mapping) {
   return out;
 }
 
-// Start and count of a selection that is one box.
+// The start and the count of a selection that is a single box.
 std::pair<std::vector<int64_t>, std::vector<int64_t>> box_of(hid_t space) {
   const std::string what = "Cannot read a mapping";
   const auto dimensions = static_cast<size_t>(hdf5::check(H5Sget_simple_extent_ndims(space), what));
@@ -175,9 +173,8 @@ void write_master(const fs::path& folder, const Contents& contents, const Disk& 
   const std::vector<Mapping> all = mappings(contents);
   hdf5::MemoryFile master(64 << 10, user_block);
   write_state(master.id(), contents);
-  for (const auto state : {StateArray::weights, StateArray::moment1, StateArray::moment2})
-    if (state == StateArray::weights || contents.has_moments())
-      hdf5::create_group(master.id(), std::string(group_name(state)));
+  for (const StateArray state : saved_arrays(contents.has_moments()))
+    hdf5::create_group(master.id(), std::string(group_name(state)));
   for (const Mapping& mapping : all) write_virtual_dataset(master.id(), mapping);
   master.close();
 

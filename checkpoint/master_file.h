@@ -1,9 +1,10 @@
-// The master file: shows every array whole, under its own name and in its logical shape, as HDF5 virtual
-// datasets over the ranks' files, and holds the run's state, the recipe and the index of all those files.
+// The master file of a checkpoint. It contains the run's state, the recipe, the index of the ranks' files,
+// and HDF5 virtual datasets that present every array of those files as one dataset with its name and logical
+// shape.
 //
-// It is written last, so a folder without one is no checkpoint. Its first 512 bytes are a line of text with a
-// checksum of all the others. We never read through virtual datasets: where a file is missing HDF5 gives fill
-// values (NaN here) without an error.
+// It is written last, so that a folder without one is not a checkpoint. Its first 512 bytes are a line of
+// text with a checksum of all the others. The program itself never reads through virtual datasets, because
+// HDF5 returns fill values (here NaN) without an error where a file is missing.
 #pragma once
 
 #include <filesystem>
@@ -17,13 +18,13 @@ namespace sisa::checkpoint {
 
 inline constexpr int64_t format_version = 1;
 
-// Writes folder/master.h5, which must not exist, and forces it to the disk.
+// Writes folder/master.h5, which must not exist, and forces it to the disk. Throws SystemError.
 void write_master(const std::filesystem::path& folder, const Contents& contents, const Disk& disk);
 
-// Throws SystemError if the master is missing or damaged, Error if a newer version wrote it.
+// Throws SystemError if the master file is missing or damaged, and Error if a newer version wrote it.
 Contents read_master(const std::filesystem::path& folder);
 
-// Where the master's virtual datasets do not show what the index says: a sentence each, naming the array.
+// One sentence, naming the array, for each virtual dataset of the master file that does not match the index.
 std::vector<std::string> damage_of_virtual_datasets(const std::filesystem::path& folder,
                                                     const Contents& contents);
 

@@ -12,6 +12,7 @@
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/parameter.h"
 
 namespace sisa::checkpoint {
 namespace fs = std::filesystem;
@@ -21,7 +22,7 @@ using parallel::StateArray;
 
 constexpr int64_t read_chunk = 4 << 20;  // bytes
 
-// Room for the file's own bookkeeping, about three times what HDF5 1.10 takes.
+// The space that is reserved for HDF5's metadata, about three times what HDF5 1.10 needs.
 int64_t metadata_bytes(const std::vector<Slice>& slices) {
   int64_t bytes = 64 << 10;
   for (const Slice& s : slices) bytes += 1024 + 4 * static_cast<int64_t>(s.piece.block->name.size());
@@ -29,14 +30,15 @@ int64_t metadata_bytes(const std::vector<Slice>& slices) {
 }
 
 c10::ScalarType type_of(const parallel::ParameterSpace& space, const Slice& slice) {
-  return common::state_type(space.options().precision, slice.piece.range->group);
+  return common::state_type(space.options().precision, slice.piece.range->traits);
 }
 
 std::span<std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()};
 }
 
-// Passes the bytes of a dataset through its checksum and, chunk by chunk, to `use(chunk, position)`.
+// Reads the bytes of a dataset in chunks, calls `use(chunk, position)` for each, and checks the checksum at
+// the end.
 template <typename Use>
 void read_checked(const File& file, const Source& source, Use use) {
   common::Hasher hasher;
@@ -55,7 +57,7 @@ void read_checked(const File& file, const Source& source, Use use) {
                                   common::hash_hex(source.checksum)));
 }
 
-// Where the file's own description of a dataset differs from the index.
+// Throws SystemError if the file's own description of a dataset differs from the index.
 void check_dataset(hid_t file, const Source& source) {
   const hdf5::Id dataset = hdf5::open_dataset(file, source.dataset());
   const auto expect = [&](bool right, const std::string& what) {
@@ -73,11 +75,9 @@ std::vector<Slice> slices_to_save(const parallel::ParameterSpace& space, int ran
                                   bool moments) {
   std::vector<Slice> slices;
   const auto pieces = space.pieces_to_save(rank, world_size);
-  for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2}) {
-    if (array != StateArray::weights && !moments) break;
+  for (const StateArray array : saved_arrays(moments))
     for (const parallel::Piece& piece : pieces)
       if (piece.begin < piece.end) slices.push_back({piece, array});
-  }
   return slices;
 }
 
@@ -96,7 +96,7 @@ void Snapshot::take(const parallel::ParameterSpace& space, std::vector<Slice> sl
   for (const Slice& slice : slices_) {
     cells.push_back(space.cells(slice.piece, slice.array));
     types_.push_back(cells.back().scalar_type());
-    // Every copy begins at a multiple of 64 bytes.
+    // Each copy begins at a multiple of 64 bytes.
     begins_.push_back(begins_.back() + (static_cast<int64_t>(cells.back().nbytes()) + 63) / 64 * 64);
   }
   const at::Device device = space.options().device;
@@ -127,12 +127,13 @@ std::vector<Source> write_rank_file(const fs::path& folder, int rank, const Snap
   hdf5::MemoryFile frame(metadata);
   std::vector<Source> sources;
   {
-    // The space is set aside at once, so that the place is known, and never filled by HDF5.
+    // The space of a dataset is allocated when it is created, so that its offset is known, and HDF5 never
+    // fills it.
     const hdf5::Id layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "Cannot prepare a dataset");
     hdf5::check(H5Pset_layout(layout, H5D_CONTIGUOUS), "Cannot prepare a dataset");
     hdf5::check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), "Cannot prepare a dataset");
     hdf5::check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), "Cannot prepare a dataset");
-    for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2})
+    for (const StateArray array : saved_arrays(/*moments=*/true))
       hdf5::create_group(frame.id(), std::string(group_name(array)));
     for (size_t i = 0; i < slices.size(); ++i) {
       Source source{.file = rank_file_name(rank),
@@ -167,11 +168,8 @@ std::vector<Source> write_rank_file(const fs::path& folder, int rank, const Snap
   return sources;
 }
 
-Reader::Reader(fs::path folder, const Contents& contents) : folder_(std::move(folder)) {
-  for (const Source& s : contents.sources) sources_[{s.array, s.name}].push_back(&s);
-  for (auto& [key, list] : sources_)
-    std::sort(list.begin(), list.end(), [](const Source* a, const Source* b) { return a->begin < b->begin; });
-}
+Reader::Reader(fs::path folder, const Contents& contents)
+    : folder_(std::move(folder)), sources_(contents.sources_by_array()) {}
 
 at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin, int64_t end) const {
   const auto found = sources_.find({array, name});
@@ -180,13 +178,13 @@ at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin
   const at::Tensor elements = at::empty({end - begin}, found->second.front()->type);
   const auto size = static_cast<int64_t>(elements.element_size());
   const std::span<std::byte> out = bytes_of(elements);
-  int64_t filled = begin;  // elements before this one are there
+  int64_t filled = begin;  // the elements before this one have been read
   for (const Source* source : found->second) {
     if (source->end <= begin || source->begin >= end) continue;
     if (source->begin > filled || source->type != elements.scalar_type()) break;
     read_checked(File(folder_ / source->file, O_RDONLY), *source,
                  [&](std::span<const std::byte> chunk, int64_t position) {
-                   // The overlap of this chunk and `out`, in bytes from the array's first.
+                   // The overlap of this chunk and `out`, in bytes from the start of the array.
                    const int64_t first = source->begin * size + position;
                    const int64_t from = std::max(first, begin * size);
                    const int64_t to = std::min(first + static_cast<int64_t>(chunk.size()), end * size);
@@ -201,10 +199,9 @@ at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin
 }
 
 void read_into(const Reader& reader, parallel::ParameterSpace& space, bool moments) {
-  for (const auto array : {StateArray::weights, StateArray::moment1, StateArray::moment2}) {
-    if (array != StateArray::weights && !moments) break;
+  for (const StateArray array : saved_arrays(moments)) {
     for (const parallel::Piece& piece : space.owned_pieces()) {
-      const auto type = common::state_type(space.options().precision, piece.range->group);
+      const auto type = common::state_type(space.options().precision, piece.range->traits);
       space.write(piece, array, reader.read(array, piece.block->name, piece.begin, piece.end).to(type));
     }
   }

@@ -17,7 +17,7 @@ std::vector<Entry> superfluous(const std::vector<Entry>& entries, const Retentio
   for (size_t i = 0; i < candidates.size(); ++i)
     if (i + static_cast<size_t>(retention.keep_last) >= candidates.size()) kept.insert(candidates[i]);
   if (retention.keep_every > 0) {
-    std::map<int64_t, const Entry*> first;  // by the multiple that it follows
+    std::map<int64_t, const Entry*> first;  // by the multiple at or after which it was saved
     for (const Entry* entry : candidates) {
       const int64_t multiple = entry->tokens / retention.keep_every;
       if (multiple == 0) continue;

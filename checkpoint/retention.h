@@ -1,4 +1,4 @@
-// Which checkpoints stay.
+// The rules by which checkpoints are kept or deleted.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,17 @@
 
 namespace sisa::checkpoint {
 
-// A checkpoint stays if any rule keeps it. Those without moments, taken at chosen points to be looked at
-// later, always stay, as do incomplete ones, which are a person's to judge.
+// A checkpoint is kept if any rule keeps it. Checkpoints without moments, which were saved at chosen points
+// to be examined later, are always kept. So are incomplete ones, about which a person must decide.
 struct Retention {
-  int64_t keep_last = 0;   // the newest ones; 0: all
-  int64_t keep_every = 0;  // tokens: the first at or after each multiple of it; 0: no such rule
-  bool keep_best = false;  // the one with the smallest held-out loss, of those that were evaluated
+  int64_t keep_last = 0;  // keeps this many of the newest ones; 0: all
+  int64_t keep_every =
+      0;  // keeps the first one at or after each multiple of this many tokens; 0: no such rule
+  bool keep_best = false;  // keeps the one with the smallest held-out loss of those that were evaluated
 };
 
-// Of `entries`, as Store::list returns them, those that no rule keeps, the oldest first. The newest complete
-// one is never among them.
+// The entries that no rule keeps, the oldest first. `entries` are those of Store::list. The newest complete
+// checkpoint is never among the result.
 std::vector<Entry> superfluous(const std::vector<Entry>& entries, const Retention& retention);
 
 }  // namespace sisa::checkpoint

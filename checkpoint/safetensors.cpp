@@ -33,13 +33,13 @@ using Tensor = SafetensorsFile::Tensor;
 
 static_assert(std::endian::native == std::endian::little, "tensors lie in the file as in memory");
 
-constexpr uint64_t largest_header = 100'000'000;  // bytes; a limit of the format
+constexpr uint64_t largest_header = 100'000'000;  // in bytes; a limit of the format
 constexpr std::string_view metadata_name = "__metadata__";
 
 constexpr std::array<std::pair<std::string_view, c10::ScalarType>, 4> dtypes{
     {{"F64", c10::kDouble}, {"F32", c10::kFloat}, {"F16", c10::kHalf}, {"BF16", c10::kBFloat16}}};
 
-// What else weights come in, by its first bytes.
+// Other formats of weights, recognised by their first bytes.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 3> other_formats{
     {{"\x89HDF", "an HDF5 file"},
      {"PK\x03\x04", "a zip archive, as PyTorch's .pt and .bin files are"},
@@ -49,7 +49,7 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// A value of the header in a message: ASCII, so that it can be cut anywhere.
+// A value of the header for a message: as ASCII, so that it can be cut off anywhere.
 std::string shown(const json& value) {
   constexpr size_t longest = 60;
   const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true);
@@ -72,10 +72,10 @@ std::string_view header_of(std::span<const std::byte> file) {
   return text_of(file.subspan(sizeof length, length));
 }
 
-// Also refuses what the parser would let pass: keys that stand twice, of which it would keep the last, and
-// any depth of lists, of which the format has one.
+// Also refuses what the parser would accept: keys that occur twice, of which it would keep the last, and
+// lists within lists, which the format does not have.
 json parse_header(std::string_view text) {
-  constexpr int deepest = 2;                            // a list within a tensor's entry within the header
+  constexpr int deepest = 2;                            // of a list in a tensor's entry in the header
   std::array<std::set<std::string>, deepest + 1> keys;  // of the object that is open at each depth
   const auto check = [&](int depth, json::parse_event_t event, const json& read) {
     using enum json::parse_event_t;
@@ -113,7 +113,7 @@ c10::ScalarType type_of(const std::string& name, const json& entry) {
               dtype == entry.end() ? "nothing" : shown(*dtype));
 }
 
-// Bytes of a tensor; absent where they are more than any file has.
+// The size of a tensor in bytes; nothing if it does not fit int64.
 std::optional<int64_t> num_bytes(const std::vector<int64_t>& shape, c10::ScalarType type) {
   auto bytes = static_cast<int64_t>(c10::elementSize(type));
   for (const int64_t n : shape)
@@ -140,14 +140,14 @@ Tensor to_tensor(const std::string& name, const json& entry, std::span<const std
   return tensor;
 }
 
-// The tensors must cover `data` exactly once.
+// Throws Error unless the tensors cover `data` exactly once.
 void check_cover(const std::map<std::string, Tensor>& tensors, std::span<const std::byte> data) {
   std::vector<std::pair<std::span<const std::byte>, std::string_view>> order;
   for (const auto& [name, tensor] : tensors) order.emplace_back(tensor.bytes, name);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::pair(a.first.data(), a.first.size()) < std::pair(b.first.data(), b.first.size());
   });
-  const std::byte* covered = data.data();  // up to here
+  const std::byte* covered = data.data();  // the end of what is covered so far
   std::string_view before = "the header";
   for (const auto& [bytes, name] : order) {
     if (bytes.data() < covered) throw Error("has bytes that belong to both {} and {}", before, name);
@@ -168,7 +168,8 @@ std::map<std::string, std::string> to_metadata(const json& entry) {
   return entry;
 }
 
-// The length and the header, filled up with spaces so that the tensors begin at a multiple of 8 bytes.
+// The length and the header, which is filled up with spaces so that the tensors begin at a multiple of 8
+// bytes.
 std::string header_text(const std::vector<SafetensorsWriter::Tensor>& tensors, c10::ScalarType type,
                         const std::map<std::string, std::string>& metadata, int64_t& data_bytes) {
   const auto dtype =
@@ -181,7 +182,7 @@ std::string header_text(const std::vector<SafetensorsWriter::Tensor>& tensors, c
     data_bytes += num_bytes(shape, type).value();
     header[name] = {{"dtype", dtype->first}, {"shape", shape}, {"data_offsets", {begin, data_bytes}}};
   }
-  // Paths in a recipe may hold bytes that are no UTF-8.
+  // Paths in a recipe may contain bytes that are not UTF-8.
   std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();

@@ -1,11 +1,11 @@
-// The safetensors format, in which weights travel between programs:
+// The safetensors format, in which programs exchange weights:
 //
-//   8 bytes   n, little-endian: the length of the header
-//   n bytes   the header, JSON: {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}; its
-//             "__metadata__" may hold texts by name, which say nothing about the tensors
-//   the rest  the tensors, row-major, little-endian; data_offsets are the first byte of each and the one
-//             after its last, counted from the header's end; together they cover the rest without gap or
-//             overlap
+//   8 bytes   n, the length of the header, little-endian
+//   n bytes   the header as JSON: {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}.
+//             Its entry "__metadata__" may contain texts by name, which say nothing about the tensors.
+//   the rest  the tensors, row-major and little-endian. The data_offsets of a tensor are its first byte and
+//             the byte after its last one, counted from the end of the header. The tensors cover the rest of
+//             the file without gaps and overlaps.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,24 +24,26 @@
 
 namespace sisa::checkpoint {
 
-// A file to read, mapped into memory. Whoever wrote it need not be trusted: every length, shape and offset is
-// checked before use.
+// A file for reading, mapped into memory. Its writer need not be trusted: every length, shape and offset is
+// checked before it is used.
 class SafetensorsFile {
  public:
   struct Tensor {
     c10::ScalarType type;              // double, float, half or bfloat16
-    std::vector<int64_t> shape;        // {}: a scalar
-    std::span<const std::byte> bytes;  // in the mapped file, at any alignment
+    std::vector<int64_t> shape;        // {} is a scalar
+    std::span<const std::byte> bytes;  // in the mapped file; need not be aligned
   };
 
-  // Throws Error saying what was found, what was expected and for which tensor, unless `path` is a sound
-  // safetensors file whose tensors have the types above; SystemError where it cannot be opened or mapped.
+  // Throws Error, saying what was found, what was expected and for which tensor, if `path` is not a valid
+  // safetensors file or a tensor has another type than those above. Throws SystemError if the file cannot be
+  // opened or mapped.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::string& path() const { return path_; }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }  // by name
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  // Elements [begin, end), row-major, of a tensor of the file: 1-D, on the CPU, in the stored type.
+  // The elements [begin, end), row-major, of a tensor of the file, as a 1-D tensor of the stored type on the
+  // CPU.
   at::Tensor read(const std::string& name, int64_t begin, int64_t end) const;
 
  private:
@@ -51,29 +53,31 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes a file tensor by tensor, so that one of them at a time need be in memory.
+// Writes a file tensor by tensor, so that only one of them at a time has to be in memory.
 //
-// The file has its name once it is whole and on the disk; until `finish` it is called NAME.tmp-PROCESS, and a
-// writer that goes without it removes that. All members throw SystemError where the disk fails.
+// The file gets its name once it is complete and on the disk. Until finish() it is called NAME.tmp-PROCESS,
+// and the destructor removes it if finish() was not called. All members throw SystemError if the disk fails.
 class SafetensorsWriter {
  public:
   struct Tensor {
     std::string name;
     std::vector<int64_t> shape;
   };
-  // All tensors have one of the types above. `tensors` in the order in which they are written.
+  // `tensors` are in the order in which they will be written. All of them have the type `type`, one of those
+  // above.
   SafetensorsWriter(const std::filesystem::path& path, const std::vector<Tensor>& tensors,
                     c10::ScalarType type, const std::map<std::string, std::string>& metadata,
                     const Disk& disk = {});
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
-  // The next tensor's elements, row-major: 1-D, on the CPU, of the file's type.
+  // Writes the next tensor. `elements`, row-major, is 1-D, on the CPU and of the file's type.
   void write(const at::Tensor& elements);
-  void finish();  // all tensors are written
+  // Completes the file after all tensors were written.
+  void finish();
 
  private:
-  struct Temporary {  // removed, if it is still there, at the end
+  struct Temporary {  // removed by the destructor if it still exists
     std::filesystem::path path;
     ~Temporary();
   };
@@ -85,7 +89,7 @@ class SafetensorsWriter {
   int64_t written_ = 0, size_ = 0;  // bytes
 };
 
-// The first element of a 1-D CPU tensor that is not finite; absent: all are.
+// The index of the first element of a 1-D CPU tensor that is not finite; nothing if all are finite.
 std::optional<int64_t> first_not_finite(const at::Tensor& elements);
 
 }  // namespace sisa::checkpoint

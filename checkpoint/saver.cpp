@@ -12,6 +12,7 @@
 #include "checkpoint/master_file.h"
 #include "common/error.h"
 #include "common/file.h"
+#include "common/precision_names.h"
 #include "common/quantity.h"
 #include "common/text.h"
 
@@ -38,7 +39,7 @@ bool is_ready(const std::future<Result>& future) {
 }  // namespace
 
 Saver::Saver(const Store& store) : store_(store) {}
-Saver::~Saver() = default;  // the futures, of std::async, wait for their threads
+Saver::~Saver() = default;  // futures of std::async wait for their threads
 
 void Saver::start(const RunState& state, const parallel::ParameterSpace& space, const SaveOptions& options) {
   TORCH_INTERNAL_ASSERT(!running(), "one save at a time");
@@ -46,7 +47,7 @@ void Saver::start(const RunState& state, const parallel::ParameterSpace& space, 
   save_ = std::make_unique<Save>();
   save_->contents = {.state = state,
                      .world_size = world.size(),
-                     .precision = std::string(precision_name(space.options().precision)),
+                     .precision = std::string(common::precision_name(space.options().precision)),
                      .kept = options.keep,
                      .arrays = arrays_of(space),
                      .sources = {}};
@@ -55,7 +56,8 @@ void Saver::start(const RunState& state, const parallel::ParameterSpace& space, 
       slices_to_save(space, world.rank(), world.size(), options.moments && space.options().training);
   int64_t needed = rank_file_bytes(space, slices);
   world.all_reduce({&needed, 1}, World::Reduction::sum);
-  // The root's process number keeps a straggler of a killed run from writing here too.
+  // The number of the root's process in the name keeps a surviving process of a killed run from writing here,
+  // too.
   std::string name = temporary_name(folder_name(state.step));
   world.broadcast(name);
   save_->temporary = store_.folder() / name;
@@ -99,7 +101,7 @@ std::optional<SaveReport> Saver::poll() {
                      {"moments", result.moments},
                      {"remarks", result.remarks}};
       });
-      // Paths may hold bytes that are no UTF-8.
+      // Paths may contain bytes that are not UTF-8.
       std::string text = published.dump(-1, ' ', false, json::error_handler_t::replace);
       world.broadcast(text);
       published = json::parse(text);
@@ -165,7 +167,7 @@ Saver::Published Saver::publish() const {
   try {
     result.bytes = folder_bytes(target);
     if (fs::exists(fs::symlink_status(temporary)))
-      delete_folder(temporary, store_.disk(), result.remarks);  // the one that was replaced
+      delete_folder(temporary, store_.disk(), result.remarks);  // the checkpoint that was replaced
     for (const Entry& entry : superfluous(store_.list(), save_->retention))
       if (entry.path != target) delete_folder(entry.path, store_.disk(), result.remarks);
     if (contents.has_moments())

@@ -1,9 +1,10 @@
 // Saves a run while it trains.
 //
-// Training waits for a copy of its state into host memory only. A background thread of each rank writes that
-// copy as the rank's file; when all are done the root's thread writes the master, forces all to the disk,
-// gives the folder its name and deletes what the retention lets go. Those threads call neither MPI nor NCCL
-// nor CUDA; the ranks agree on how far they are in `poll`, which the main threads call between steps.
+// Training waits only while its state is copied to host memory. A background thread of each rank writes that
+// copy to the rank's file. When all ranks are done, a background thread of the root writes the master file,
+// forces everything to the disk, gives the folder its name and deletes the checkpoints that the retention
+// rules do not keep. The background threads call neither MPI nor NCCL nor CUDA. The ranks agree on the
+// progress of a save in poll(), which their main threads call between steps.
 //
 //   Saver saver(store);
 //   saver.start(state, space, {.retention = {.keep_last = 3}});
@@ -26,35 +27,36 @@
 namespace sisa::checkpoint {
 
 struct SaveOptions {
-  bool moments = true;       // false: weights only, a third of the bytes; cannot resume training
-  bool keep = false;         // for ever, whatever later saves let go
-  Retention retention = {};  // applied afterwards; the checkpoint just written always stays
+  bool moments = true;       // false: only weights, a third of the bytes, from which no training can resume
+  bool keep = false;         // keep the checkpoint for ever, whatever the rules of later saves are
+  Retention retention = {};  // applied after the save; the checkpoint just written is always kept
 };
 
 struct SaveReport {
   int64_t step = 0;
   bool moments = true;
-  int64_t bytes = 0;                 // of all files
-  double seconds = 0;                // from the start until the folder had its name
-  double seconds_blocked = 0;        // of these, training waited; the slowest rank's
-  std::vector<std::string> remarks;  // what went wrong without harm: a failed deletion, …
+  int64_t bytes = 0;                 // of all files together
+  double seconds = 0;                // from the start until the folder got its name
+  double seconds_blocked = 0;        // how long training waited for the save on the slowest rank
+  std::vector<std::string> remarks;  // harmless failures, such as that of a deletion
 };
 
 class Saver {
  public:
-  explicit Saver(const Store& store);  // which must outlive it
-  // Waits for the threads; what they were writing is abandoned, and cleared by the next save.
+  explicit Saver(const Store& store);  // the store must outlive the saver
+  // Waits for the background threads. A save that is not finished is abandoned; the next save removes its
+  // files.
   ~Saver();
 
-  // All members but `running` are collective. If a rank fails (a full disk, a folder that cannot be written
-  // to …) all ranks throw the same Error, no trace is left, and the next save may begin. A checkpoint of the
-  // same step is replaced.
+  // All members but running() are collective. If a rank fails (a full disk, a folder without write permission
+  // …), all ranks throw the same Error, nothing of the checkpoint is left, and the next save may begin. A
+  // checkpoint of the same step is replaced.
 
-  // Copies the state and begins to write. No save may be running. Host memory for the copy is kept for the
-  // next save. `space` must outlive the save; it may change at once.
+  // Copies the state and starts to write it. No save may be running. The host memory of the copy is kept for
+  // the next save. `space` must outlive the save, but may change as soon as this returns.
   void start(const RunState& state, const parallel::ParameterSpace& space, const SaveOptions& options = {});
   bool running() const { return save_ != nullptr; }
-  // The report of a running save once all ranks are done with it; until then nothing.
+  // The report of the running save if all ranks are done with it, otherwise nothing.
   std::optional<SaveReport> poll();
   SaveReport finish();  // waits for the running save
   SaveReport save(const RunState& state, const parallel::ParameterSpace& space,
@@ -69,23 +71,23 @@ class Saver {
     std::vector<std::string> remarks;
   };
   struct Save {
-    Contents contents;  // without sources, until they are gathered
+    Contents contents;  // without sources until they are gathered
     Retention retention;
     std::filesystem::path temporary, target;
-    std::vector<std::string> remarks;  // the root's
+    std::vector<std::string> remarks;  // of the root
     Clock::time_point started = Clock::now();
     double seconds_blocked = 0;
-    bool publishing = false;                   // all ranks' files are written
-    std::future<std::vector<Source>> written;  // this rank's file
-    std::future<Published> published;          // the root's
+    bool publishing = false;                   // whether the files of all ranks are written
+    std::future<std::vector<Source>> written;  // the file of this rank
+    std::future<Published> published;          // on the root
   };
-  // Of the root alone.
+  // Called on the root alone.
   void prepare(int64_t bytes);
   Published publish() const;
-  // Runs a phase of the save; if it throws, the save is over on all ranks.
+  // Runs a phase of the save. If it throws, the save is abandoned on all ranks.
   template <typename Phase>
   void or_abandon(const Phase& phase);
-  bool everywhere(bool ready) const;  // collective
+  bool everywhere(bool ready) const;  // whether `ready` is true on all ranks; collective
 
   const Store& store_;
   Snapshot snapshot_;

@@ -59,14 +59,14 @@ Entry describe(const fs::path& path, int64_t step) {
   return entry;
 }
 
-// "step-500 is damaged: …".
+// A sentence such as "step-500 is damaged: …".
 std::string summary(const fs::path& path, const std::vector<std::string>& damage) {
   std::string text = fmt::format("{} is damaged: {}", path.filename().string(), damage.front());
   if (damage.size() > 1) text += fmt::format(" (and {} more findings)", damage.size() - 1);
   return text;
 }
 
-// Paths may hold bytes that are no UTF-8.
+// Paths may contain bytes that are not UTF-8.
 std::string dump(const json& object) {
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -179,22 +179,27 @@ std::vector<std::string> Store::verify(const Entry& entry) const {
 }
 
 std::optional<Entry> Store::latest_sound(std::vector<std::string>* skipped) const {
-  // The root's view of the folder counts: over a network ranks may see it at different times.
+  // All ranks use the root's list of the folder, because on a network file system they may see different
+  // states of it.
   json found = json::array();
   if (world_.is_root())
     for (const Entry& e : list())
-      if (!e.complete() || e.has_moments) found.push_back({e.step, e.problem});
+      if (!e.complete() || e.has_moments) found.push_back({{"step", e.step}, {"problem", e.problem}});
   std::string text = dump(found);
   world_.broadcast(text);
   found = json::parse(text);
 
-  std::vector<std::pair<int64_t, std::string>> damaged;  // step, sentence
+  struct Damaged {
+    int64_t step;
+    std::string sentence;
+  };
+  std::vector<Damaged> damaged;
   std::optional<Entry> sound;
   for (auto item = found.rbegin(); item != found.rend(); ++item) {
-    const int64_t step = item->at(0);
+    const int64_t step = item->at("step");
     const fs::path path = folder_ / folder_name(step);
     std::vector<std::string> damage;
-    if (const std::string problem = item->at(1); !problem.empty())
+    if (const std::string problem = item->at("problem"); !problem.empty())
       damage = {problem};
     else if (!sound)
       damage = verify(Entry{.step = step, .path = path});
@@ -203,7 +208,7 @@ std::optional<Entry> Store::latest_sound(std::vector<std::string>* skipped) cons
     if (damage.empty())
       sound = describe(path, step);
     else
-      damaged.emplace_back(step, summary(path, damage));
+      damaged.push_back({step, summary(path, damage)});
   }
   if (skipped)
     for (auto& [step, sentence] : damaged)

@@ -1,15 +1,15 @@
 // The checkpoints of a run.
 //
-// They stand in one folder (docs/checkpoint-format.md):
+// They are in one folder (docs/checkpoint-format.md):
 //
-//   latest                       text: the name of the newest one, for people and scripts
-//   step-500/master.h5           state, recipe, index; every array whole, as virtual datasets
+//   latest                       text: the name of the newest checkpoint, for people and scripts
+//   step-500/master.h5           state, recipe, index, and every array as a virtual dataset
 //   step-500/rank-00000.h5 …     what each rank wrote
 //
-// A save (checkpoint/saver.h) writes into a temporary folder, forces every file to the disk, the master last,
-// and gives the folder its name in one step: whatever is called step-N was complete once, and a save that
-// fails or is killed leaves the earlier checkpoints as they were. What counts as newest is read from the
-// folders and never from `latest`.
+// A save (checkpoint/saver.h) writes to a temporary folder, forces every file to the disk, the master file
+// last, and renames the folder in one step. A folder with the name step-N was therefore complete at that
+// time, and a save that fails or is killed leaves earlier checkpoints unchanged. The newest checkpoint is
+// found from the folders themselves; the program never reads `latest`.
 //
 //   Store store(output / "checkpoints", world);
 //   if (auto entry = store.latest_sound(&skipped)) state = store.load(*entry, space, communicator);
@@ -30,20 +30,22 @@
 namespace sisa::checkpoint {
 
 struct LoadOptions {
-  bool moments = true;  // false: weights only, to start another run from them
+  bool moments = true;  // false: read only the weights, to start another run from them
 };
 
-// A folder step-N, complete or not.
+// A folder with the name step-N, complete or not.
 struct Entry {
   int64_t step = 0;
   std::filesystem::path path = {};
-  std::string problem =
-      {};                // why it is not complete; empty: the master is sound and all files have their length
-  int64_t sequence = 0;  // of two complete ones the higher was written later
-  double written = 0;    // seconds since 1970, UTC
+  // Why the checkpoint is not complete. Empty if the master file is undamaged and all files have their full
+  // length.
+  std::string problem = {};
+  int64_t sequence =
+      0;  // the number of the save; of two complete checkpoints the later one has the higher number
+  double written = 0;  // time in seconds since 1970, UTC
   int64_t bytes = 0;
   bool has_moments = false;
-  bool kept = false;  // for ever
+  bool kept = false;  // for ever: no retention rule deletes it
   int64_t tokens = 0;
   std::optional<double> held_out_loss = {};
   bool complete() const { return problem.empty(); }
@@ -54,30 +56,31 @@ class Store {
   // `folder` need not exist before the first save. `world` must outlive the store.
   Store(std::filesystem::path folder, const parallel::World& world, Disk disk = {});
 
-  // Not collective; they look at the folder as it is now.
-  // The oldest first, incomplete ones before all others; none where there is no folder. Throws SystemError
-  // if it cannot be read: a run that took that for "none" would start anew.
+  // The following members are not collective and show the folder as it is now.
+
+  // All checkpoints, the incomplete ones first and then the oldest first; none if there is no folder. Throws
+  // SystemError if the folder cannot be read: a run that took this for "none" would start from the beginning.
   std::vector<Entry> list() const;
-  std::optional<Entry> latest() const;  // the newest complete one
-  Entry find(int64_t step) const;       // throws Error naming the steps that there are
-  // For people: state, arrays with shapes, recipe.
+  std::optional<Entry> latest() const;  // the newest complete checkpoint
+  Entry find(int64_t step) const;       // throws Error naming the steps of the checkpoints that exist
+  // A description for people: the state, the arrays with their shapes, and the recipe.
   std::string inspect(const Entry& entry) const;
 
-  // Collective. Fills `space`, at any number of ranks, sharded or replicated, in any precision, and gathers
-  // its values. Bit for bit what was saved where number types agree, else rounded. A space that is not for
-  // training takes the weights alone. Every dataset that is read has its checksum checked: throws Error
-  // naming a damaged one, and also for a checkpoint of another model or without the moments that `space`
-  // needs; `space` is then unspecified.
+  // Collective. Reads a checkpoint into `space`, at any number of ranks, sharded or replicated, in any
+  // precision, and gathers the values. They have the bits that were saved if the number types are the same,
+  // and are rounded otherwise. A space that is not for training takes only the weights. The checksum of every
+  // dataset that is read is checked. Throws Error naming a damaged dataset, and also for a checkpoint of
+  // another model or without the moments that `space` needs; the content of `space` is then unspecified.
   RunState load(const Entry& entry, parallel::ParameterSpace& space, parallel::Communicator& communicator,
                 const LoadOptions& options = {}) const;
 
-  // Collective; the ranks share the work. Reads everything: the checksum of every dataset, the ranks' files'
-  // own headers, the master's mappings. What is wrong, a sentence each, naming the array; equal on all ranks;
-  // empty: sound.
+  // Collective; the ranks share the work. Reads the whole checkpoint and checks every dataset's checksum, the
+  // HDF5 metadata of the ranks' files, and the mappings of the master file. Returns a sentence, naming the
+  // array, for each fault; the same ones on all ranks, and none if the checkpoint is undamaged.
   std::vector<std::string> verify(const Entry& entry) const;
 
-  // Collective. The newest checkpoint with moments that verify() finds sound. `skipped` takes a sentence for
-  // each later one that is not.
+  // Collective. The newest checkpoint with moments in which verify() finds no fault. `skipped` receives a
+  // sentence for each newer one that has faults.
   std::optional<Entry> latest_sound(std::vector<std::string>* skipped = nullptr) const;
 
   const std::filesystem::path& folder() const { return folder_; }

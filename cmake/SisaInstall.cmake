@@ -1,4 +1,5 @@
-# cmake --install: the program with its recipes, and the libraries as targets sisa::common, sisa::data … for find_package(sisa).
+# cmake --install: the program with its recipes, and the libraries as targets sisa::common … sisa::launcher for find_package(sisa).
+# sisa::launcher is the program without its main function, so that another program can train.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 set(SISA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/sisa)
@@ -17,7 +18,7 @@ target_link_options(sisa PRIVATE -Wl,--enable-new-dtags)
 install(TARGETS sisa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/sisa)
 
-foreach(folder common data model parallel checkpoint evaluation)
+foreach(folder common data model parallel checkpoint evaluation launcher)
   install(TARGETS sisa_${folder} EXPORT sisa ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sisa FILES_MATCHING PATTERN *.h)
 endforeach()

@@ -1,4 +1,4 @@
-// Errors that a user can act upon, and the exit statuses that go with them.
+// Errors that tell a user what to do, and the exit statuses that go with them.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,12 +10,13 @@
 namespace sisa {
 namespace common {
 
-// What the process returns to the shell. A save that a signal asked for ends with 128 + signal.
+// What the process returns to the shell. A run that a signal stopped after a save returns 128 + the signal's
+// number instead.
 enum ExitStatus : int { success = 0, failure = 1, users_mistake = 2, try_again = 75 };
 
-// A mistake that the user can mend. The text says what was found, what was expected, where, and what to do
-// next, in whole sentences; `main` prints it once and exits with `status`. Our own broken invariants use
-// TORCH_INTERNAL_ASSERT.
+// A mistake that the user can correct. The text says in whole sentences what was found, what was expected,
+// where, and what to do next. `main` prints it once and exits with `status`. Broken invariants of our own use
+// TORCH_INTERNAL_ASSERT instead.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& text, ExitStatus status = users_mistake)

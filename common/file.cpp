@@ -36,7 +36,7 @@ class Descriptor {
 }  // namespace
 
 std::string read_file(const fs::path& path) {
-  std::error_code code;  // without it, a path that cannot be looked at throws a filesystem_error
+  std::error_code code;  // so that an inaccessible path does not throw a filesystem_error
   if (fs::is_directory(path, code)) throw Error("{} is a folder; a file was expected.", path.string());
   std::ifstream in(path, std::ios::binary);
   if (!in) {
@@ -118,7 +118,7 @@ MappedFile::~MappedFile() {
 void MappedFile::will_need(size_t offset, size_t size) const {
   static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const size_t begin = offset / page * page;
-  // A hint: without it, reading is slower, and that is all.
+  // Errors are ignored, since this is a hint: without it reading is merely slower.
   if (size > 0) ::madvise(const_cast<std::byte*>(data_) + begin, offset + size - begin, MADV_WILLNEED);
 }
 

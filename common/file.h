@@ -1,4 +1,4 @@
-// Files with errors that name them.
+// Reading and writing files, with errors that name the file.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +10,21 @@
 
 namespace sisa::common {
 
+// The content of a file. Throws Error if there is no such file or it may not be read, SystemError if reading
+// fails.
 std::string read_file(const std::filesystem::path& path);
 
-// Replaces `path` by `content` so that a reader sees the old or the new file and never a part: written beside
-// it, fsynced, renamed; the folder is fsynced too.
+// Replaces the content of `path` so that a reader sees either the old file or the new one and never a part:
+// the content is written to a temporary file in the same folder, forced to the disk (fsync) and renamed, and
+// the folder is forced to the disk as well. Throws SystemError; the old file is then still there.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
-void sync_file(const std::filesystem::path& path);  // fsync of a file or folder
+// Forces a file or folder to the disk (fsync). Throws SystemError.
+void sync_file(const std::filesystem::path& path);
+// Creates a folder and its parents where they do not exist. Throws Error.
 void create_directories(const std::filesystem::path& path);
 
-// A file mapped read-only into memory; movable, not copyable.
+// A file mapped read-only into memory. Movable, not copyable. Throws SystemError if it cannot be mapped.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -28,8 +33,8 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) noexcept;
   ~MappedFile();
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  // Asks for the bytes [offset, offset + size) of the file, which will be read soon. Without it the kernel
-  // takes a page fault for the beginning of a long sequence, and reads a hundred times as much.
+  // Tells the kernel that the bytes [offset, offset + size) will be read soon. Without this hint the kernel
+  // takes a page fault for the start of a long sequential read, and reads a hundred times as much.
   void will_need(size_t offset, size_t size) const;
 
  private:

@@ -16,8 +16,8 @@
 namespace sisa::common {
 
 std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path,
-                                          std::chrono::milliseconds patience) {
-  // Not inherited by children, which would go on holding it.
+                                          std::chrono::milliseconds patience, Content content) {
+  // O_CLOEXEC: a program started by this process would otherwise go on holding the lock.
   FileLock lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (lock.descriptor_ < 0) throw SystemError::with_errno("Cannot open " + path.string());
   const auto end = std::chrono::steady_clock::now() + patience;
@@ -26,7 +26,8 @@ std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path,
     if (std::chrono::steady_clock::now() >= end) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  // For people only; a disk too full for it harms nobody.
+  if (content == Content::left_alone) return lock;
+  // Only people read this, so it does no harm if the disk is too full for it.
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   const std::string text = fmt::format("process {} on {}\n", ::getpid(), host.data());

@@ -8,16 +8,23 @@
 
 namespace sisa::common {
 
-// A file that at most one process holds (flock). The kernel lets go of it when that process ends, however it
-// ends, so nothing stale is left to clear; the file itself stays. Movable, not copyable.
+// An exclusive lock on a file (flock). The kernel releases it when the process that holds it ends, however it
+// ends, so no stale lock is ever left to clear. The file itself stays. Movable, not copyable.
 class FileLock {
  public:
-  // Makes the file if there is none, and waits up to `patience` for whoever holds it: a process that was
-  // killed may take a moment to be gone. Nothing: it is held still. Throws SystemError where the file cannot
-  // be made, or where its file system knows no locks.
+  // What becomes of the file's content once the lock is held.
+  enum class Content {
+    names_holder,  // replaced by a line that holder() reads
+    left_alone     // for a file that is more than a lock
+  };
+
+  // Creates the file if there is none. If another process holds the lock, waits up to `patience` for it,
+  // since a process that was killed may take a moment to end; returns nothing if the lock is still held then.
+  // Throws SystemError if the file cannot be opened or created, or if its file system does not support locks.
   static std::optional<FileLock> acquire(const std::filesystem::path& path,
-                                         std::chrono::milliseconds patience);
-  // "process 1234 on HOST", as whoever holds the lock, or held it last, wrote it there.
+                                         std::chrono::milliseconds patience,
+                                         Content content = Content::names_holder);
+  // "process 1234 on HOST": the process that holds the lock, or held it last (Content::names_holder).
   static std::string holder(const std::filesystem::path& path);
 
   FileLock(FileLock&& other) noexcept;

@@ -1,6 +1,6 @@
 #include "common/hash.h"
 
-#define XXH_INLINE_ALL  // header-only: no library to link
+#define XXH_INLINE_ALL  // header-only, so that there is no library to link
 #include <fmt/format.h>
 #include <xxhash.h>
 

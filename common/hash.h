@@ -1,4 +1,4 @@
-// XXH3: checksums of files, seeds from names, identities of texts. Not for security.
+// XXH3 hashes, for checksums of files, seeds from names and the comparison of texts. Not cryptographic.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,14 @@ uint64_t hash64(std::string_view bytes);
 uint64_t hash64(std::span<const std::byte> bytes);
 std::string hash_hex(uint64_t hash);  // 16 hexadecimal digits
 
-// 128 bits: among 10^12 texts two share one by chance with a probability of 10^-15.
+// A 128-bit hash. The probability that any two of 10^12 different texts have the same one is 10^-15.
 struct Hash128 {
   uint64_t low = 0, high = 0;
   bool operator==(const Hash128&) const = default;
 };
 Hash128 hash128(std::string_view bytes);
 
-// The same hash over bytes that arrive in parts.
+// hash64 of bytes that arrive in parts.
 class Hasher {
  public:
   Hasher();

@@ -44,7 +44,8 @@ int LineFile::append(std::string_view line) {
   return 0;
 }
 
-// Returns 0 or an errno. A pipe or a device, which has no place to seek, is whole.
+// Removes an incomplete last line. Returns 0 or an errno. A pipe or a device cannot be searched and counts as
+// complete.
 int LineFile::cut_torn_line() const {
   off_t end = ::lseek(descriptor_, 0, SEEK_END);
   std::array<char, 4096> chunk;

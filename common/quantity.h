@@ -1,4 +1,4 @@
-// Quantities with units, as recipes and messages write them: `5B tokens`, `500 steps`, `30min`, `64MiB`,
+// Quantities with units as recipes and messages write them: `5B tokens`, `500 steps`, `30min`, `64MiB`,
 // `1.5%`.
 #pragma once
 
@@ -15,12 +15,13 @@ struct Quantity {
   Unit unit = Unit::none;
 };
 
-// Reads a number with an optional multiplier (k or K, M, B, T = 10^3, 10^6, 10^9, 10^12) and an optional unit
-// (tokens, steps, samples, ms, s, min, h, d, bytes, KiB, MiB, GiB, TiB, kB, MB, GB, TB). `1,000` and `1_000`
-// read as 1000; `2%` as 0.02. Throws Error naming what was found and what is understood.
+// Reads a number with an optional multiplier (k or K, M, B, T for 10^3, 10^6, 10^9, 10^12) and an optional
+// unit (tokens, steps, samples, ms, s, min, h, d, bytes, KiB, MiB, GiB, TiB, kB, MB, GB, TB). `1,000` and
+// `1_000` are read as 1000, and `2%` as 0.02. Throws Error naming what was found and what is understood.
 Quantity parse_quantity(std::string_view text);
 
-// As above, for a quantity that must be a whole number >= 0 of `unit` (a bare number counts as that unit).
+// Reads a quantity that must be a whole number >= 0 of `unit`. A number without a unit counts as that unit.
+// Throws Error like parse_quantity.
 int64_t parse_count(std::string_view text, Unit unit);
 
 std::string_view unit_name(Unit unit);        // "tokens"; "" for none

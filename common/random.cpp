@@ -72,7 +72,7 @@ uint64_t Permutation::operator()(uint64_t index) const {
       right = next;
     }
     index = left << half_bits_ | right;
-  } while (index >= size_);  // the domain is at most 4 (size 1: 4) times `size`, so this ends soon
+  } while (index >= size_);  // ends soon, since the domain is at most four times as large as `size`
   return index;
 }
 

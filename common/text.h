@@ -1,4 +1,4 @@
-// Small helpers for messages.
+// Small functions for messages.
 #pragma once
 
 #include <span>
@@ -8,7 +8,7 @@
 
 namespace sisa::common {
 
-// The candidate nearest to `word` by edit distance, or "" if none is near enough to be what was meant.
+// The candidate with the smallest edit distance to `word`, or "" if none is close enough to have been meant.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
 // "a, b or c".
@@ -16,7 +16,7 @@ std::string join_choices(std::span<const std::string> choices);
 
 std::vector<std::string> split(std::string_view text, char separator);
 
-// The text, ended by a full stop.
+// The text, with a full stop at its end.
 std::string as_sentence(std::string text);
 
 }  // namespace sisa::common

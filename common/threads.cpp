@@ -1,6 +1,8 @@
 #include "common/threads.h"
 
+#include <c10/util/Exception.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
@@ -11,13 +13,21 @@
 
 namespace sisa::common {
 
+int online_cores() {
+  return std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  // Fails on machines of more cores than the set holds, 1,024.
-  if (sched_getaffinity(0, sizeof set, &set) != 0)
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  // Fails on hosts with more cores than the set can hold, 1,024.
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return online_cores();
   return std::max(1, CPU_COUNT(&set));
+}
+
+int threads_of_rank(int num_ranks) {
+  TORCH_INTERNAL_ASSERT(num_ranks >= 1);
+  return std::min(available_cores(), std::max(1, online_cores() / num_ranks));
 }
 
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& work) {

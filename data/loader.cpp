@@ -12,7 +12,7 @@
 namespace sisa::data {
 namespace {
 
-// Rows of samples, filled by `fill(row, inputs, targets)`, two spans of T ids.
+// A batch whose rows are filled by `fill(row, inputs, targets)`, where the latter are spans of T ids.
 template <typename Fill>
 Batch make_batch(int64_t count, int64_t sequence_length, const Fill& fill) {
   TORCH_INTERNAL_ASSERT(count > 0);
@@ -27,7 +27,7 @@ Batch make_batch(int64_t count, int64_t sequence_length, const Fill& fill) {
 
 void read_window(const TokenDataset& dataset, int64_t window, std::span<int64_t> inputs,
                  std::span<int64_t> targets) {
-  // T + 1 tokens: the first T, and the last T, which lie one further.
+  // Of the window's T + 1 tokens, the first T are the inputs and the last T are the targets.
   const auto length = static_cast<int64_t>(inputs.size());
   dataset.read(window * length, inputs);
   std::copy(inputs.begin() + 1, inputs.end(), targets.begin());
@@ -141,7 +141,7 @@ double HeldOut::tokens_per_byte() const {
   int64_t tokens = 0, bytes = 0;
   for (const TokenDataset& dataset : datasets_) {
     if (dataset.tokens() > 0 && dataset.text_bytes() == 0)
-      return 0;  // what the files of other programs do not say
+      return 0;  // the files of other programs do not say how much text they stand for
     tokens += dataset.tokens(), bytes += dataset.text_bytes();
   }
   return bytes == 0 ? 0 : static_cast<double>(tokens) / static_cast<double>(bytes);

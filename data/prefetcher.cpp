@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include <chrono>
 #include <utility>
 
 namespace sisa::data {
@@ -27,7 +28,7 @@ void Prefetcher::request(int64_t first, int64_t count) {
     if (pinned_) batch = {batch.inputs.pin_memory(), batch.targets.pin_memory()};
     return batch;
   });
-  results_.push_back(task.get_future());
+  requests_.push_back({first, count, task.get_future()});
   {
     const std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(task));
@@ -35,11 +36,18 @@ void Prefetcher::request(int64_t first, int64_t count) {
   wake_.notify_one();
 }
 
-Batch Prefetcher::take() {
-  TORCH_INTERNAL_ASSERT(!results_.empty());
-  std::future<Batch> oldest = std::move(results_.front());
-  results_.pop_front();
-  return oldest.get();
+Batch Prefetcher::take(int64_t first, int64_t count) {
+  TORCH_INTERNAL_ASSERT(!requests_.empty(), "no batch was requested");
+  const Request& oldest = requests_.front();
+  TORCH_INTERNAL_ASSERT(oldest.first == first && oldest.count == count, "asked for ", count,
+                        " samples from number ", first, " on, but the next ones requested were ",
+                        oldest.count, " from number ", oldest.first, " on");
+  std::future<Batch> batch = std::move(requests_.front().batch);
+  requests_.pop_front();
+  const auto begin = std::chrono::steady_clock::now();
+  batch.wait();
+  seconds_waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return batch.get();
 }
 
 void Prefetcher::work() {

@@ -16,8 +16,8 @@ namespace {
 
 constexpr int share_bits = 62;
 
-// Of `n` turns, those that fall to a share of share / 2^62, rounded to the nearest: it grows by 0 or 1 from n
-// to n + 1.
+// n share / 2^62, rounded to the nearest: how many of `n` turns belong to a source with that share. From n to
+// n + 1 it grows by 0 or 1.
 int64_t turns_of_share(int64_t n, uint64_t share) {
   const auto product = static_cast<unsigned __int128>(n) * share;
   return static_cast<int64_t>((product + (uint64_t{1} << (share_bits - 1))) >> share_bits);
@@ -40,12 +40,15 @@ Sampler::Sampler(uint64_t seed, std::vector<Source> sources)
   }
 }
 
-// The heaviest source takes its share of all turns, evenly spread; the next takes its share of those that are
-// left; and so on. Why the bound: let R_j be the weight that is left before source j (from 0). Rounding makes
-// each source take up to 1/2 too much or too little, of which a share w_k / R_j reaches source k for every
-// j = 1 ... k (what source j - 1 took), besides its own 1/2. As no source before k is lighter,
-// R_j >= (k - j + 1) w_k: the sum is at most (1 + 1/1 + ... + 1/k) / 2. The last source, K - 1, takes all
-// that is left, so it adds no rounding of its own: 1/1 + ... + 1/(K - 1), halved, which is no more than the
+// The heaviest source takes its share of all turns, evenly spread; the next one takes its share of the turns
+// that are left, and so on.
+//
+// Proof of the bound in sampler.h: sources are numbered from 0 by descending weight w, and R_j is the weight
+// of the sources from j on. Rounding makes each source take up to 1/2 turn too many or too few. The error of
+// source j - 1 changes the turns that are left, and the part w_k / R_j of it reaches source k, for every j =
+// 1 ... k, in addition to the error 1/2 of source k itself. No source before k is lighter, so R_j >= (k - j +
+// 1) w_k, and the sum is at most (1 + 1/1 + ... + 1/k) / 2. The last source, K - 1, takes all turns that are
+// left and has no rounding error of its own: its sum is (1/1 + ... + 1/(K - 1)) / 2, which is not above the
 // bound.
 Sampler::Turn Sampler::turn(int64_t sample) const {
   for (size_t k = 0;; ++k) {

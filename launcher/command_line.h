@@ -10,8 +10,8 @@
 namespace sisa::launcher {
 
 struct CommandLine {
-  std::optional<Command>
-      command;       // absent: there is only `text` to print, and the program ends with `status`
+  // Absent: there is only `text` to print, and the program ends with `status`.
+  std::optional<Command> command;
   std::string text;  // help or version; or what is wrong, if status is not 0
   int status = common::success;
 };

@@ -7,6 +7,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string>
 #include <variant>
 
 #include "common/error.h"
@@ -16,43 +17,6 @@
 
 namespace sisa::launcher {
 namespace {
-
-struct Dispatch {
-  const parallel::World& world;
-  int operator()(const TrainArguments& arguments) const { return run_train(arguments, world); }
-  int operator()(const EvaluateArguments& arguments) const { return run_evaluate(arguments, world); }
-  int operator()(const GenerateArguments& arguments) const { return run_generate(arguments, world); }
-  int operator()(const PlanArguments& arguments) const { return run_plan(arguments, world); }
-  int operator()(const DoctorArguments& arguments) const { return run_doctor(arguments, world); }
-  int operator()(const DataPrepareArguments& arguments) const { return run_data_prepare(arguments, world); }
-  int operator()(const DataEncodeArguments& arguments) const { return run_data_encode(arguments, world); }
-  int operator()(const DataDecodeArguments& arguments) const { return run_data_decode(arguments, world); }
-  int operator()(const DataInspectArguments& arguments) const { return run_data_inspect(arguments, world); }
-  int operator()(const CheckpointListArguments& arguments) const {
-    return run_checkpoint_list(arguments, world);
-  }
-  int operator()(const CheckpointVerifyArguments& arguments) const {
-    return run_checkpoint_verify(arguments, world);
-  }
-  int operator()(const CheckpointInspectArguments& arguments) const {
-    return run_checkpoint_inspect(arguments, world);
-  }
-  int operator()(const CheckpointPruneArguments& arguments) const {
-    return run_checkpoint_prune(arguments, world);
-  }
-  int operator()(const CheckpointDiffArguments& arguments) const {
-    return run_checkpoint_diff(arguments, world);
-  }
-  int operator()(const CheckpointExportArguments& arguments) const {
-    return run_checkpoint_export(arguments, world);
-  }
-  int operator()(const CheckpointImportArguments& arguments) const {
-    return run_checkpoint_import(arguments, world);
-  }
-  int operator()(const CheckpointProbeArguments& arguments) const {
-    return run_checkpoint_probe(arguments, world);
-  }
-};
 
 // Whether a launcher started this process as one of several, whose messages would otherwise pile up.
 bool started_as_a_rank() {
@@ -77,30 +41,16 @@ int fail_alone(const parallel::World& world, const std::string& text, int status
   world.abort(status);
 }
 
-// What to do if memory ran out.
-struct Advice {
-  const char* operator()(const TrainArguments&) const {
-    return "For activations, lower train.micro_batch or raise train.recompute; for weights and optimizer, "
-           "use more ranks with optimizer.sharded: true (`sisa plan RECIPE --ranks N` shows them).";
-  }
-  const char* operator()(const EvaluateArguments&) const { return "Lower train.micro_batch by --set."; }
-  const char* operator()(const GenerateArguments&) const {
-    return "Give fewer or shorter prompts, or lower --max-tokens.";
-  }
-  template <typename Other>
-  const char* operator()(const Other&) const {
-    return "Let other programs use less, or take a machine that has more.";
-  }
-};
 int fail_out_of_memory(const parallel::World& world, const Command& command, std::string found) {
   found.erase(found.find_last_not_of(". \n") + 1);
-  return fail_alone(world, fmt::format("Memory ran out: {}. {}", found, std::visit(Advice{}, command)),
-                    common::failure);
+  const char* advice =
+      std::visit([](const auto& arguments) { return out_of_memory_advice(arguments); }, command);
+  return fail_alone(world, fmt::format("Memory ran out: {}. {}", found, advice), common::failure);
 }
 
-int run(const Command& command, const parallel::World& world) {
+int run_and_report(const Command& command, const parallel::World& world) {
   try {
-    return std::visit(Dispatch{world}, command);
+    return std::visit([&](const auto& arguments) { return run(arguments, world); }, command);
   } catch (const parallel::SharedError& error) {
     if (world.is_root()) fmt::print(stderr, "{}\n", error.what());
     return error.status();
@@ -133,7 +83,7 @@ int main(int argc, char** argv) {
     // Its destructor lets all ranks meet before any returns: the first to end with an error would have the
     // others killed.
     const sisa::parallel::World world;
-    if (line.command) return run(*line.command, world);
+    if (line.command) return run_and_report(*line.command, world);
     return world.is_root() ? print(line) : line.status;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

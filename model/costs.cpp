@@ -1,132 +1,145 @@
 #include "model/costs.h"
 
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "common/quantity.h"
 #include "model/language_model.h"
+#include "model/layer.h"
 #include "model/operations/fused.h"
 
 namespace sisa::model {
 namespace {
 
-// State channels of a token, over all heads, and the gates that they have.
-struct StateSizes {
-  double channels = 0, angles = 0, alphas = 0;
-};
-StateSizes state_sizes(const ModelConfig& c) {
-  if (c.system != "sisa") return {};
-  const auto heads = static_cast<double>(c.num_heads), channels = heads * static_cast<double>(c.d_state);
-  return {.channels = channels,
-          .angles = c.rotation == "learned" ? channels / 2 : 0,
-          .alphas = c.decay == "learned" ? heads : 0};
-}
-
-// Logical weights of the matrices: of all layers, and of the embedding, which is the head.
-struct Weights {
-  double layers = 0, head = 0;
-};
-Weights count_weights(const ModelConfig& config) {
-  LanguageModel model(config, common::Precision::fp32, 1);
-  Weights weights;
-  for (const common::Parameter* p : model.parameters())
-    if (p->group == common::Group::matrix)
-      for (const common::Block& block : p->blocks)
-        (p->bucket == "embedding" ? weights.head : weights.layers) += static_cast<double>(block.numel());
-  return weights;
-}
-
-// Bytes of a token.
-constexpr double bf16 = 2, fp32 = 4, fp64 = 8;
-struct Bytes {
-  double forward = 0, backward = 0;
-  Bytes& operator+=(const Bytes& more) {
-    forward += more.forward;
-    backward += more.backward;
-    return *this;
+// A network whose parameters have no memory.
+struct Network {
+  explicit Network(const ModelConfig& config) : model(config, common::Precision::fp32, /*pad_to=*/1) {
+    for (const common::Parameter* p : model.parameters())
+      if (p->traits.kind == common::ParameterKind::matrix)
+        for (const common::Block& block : p->blocks) weights[p->bucket] += static_cast<double>(block.numel());
   }
-  double sum() const { return forward + backward; }
+  // Logical weights of the matrices: of the first `count` layers, and of the embedding, which is the head.
+  double in_layers(int64_t count) const {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto found = weights.find("layers." + std::to_string(i));
+      if (found != weights.end()) sum += found->second;
+    }
+    return sum;
+  }
+  double in_layers() const { return in_layers(model.config().num_layers); }
+  double in_head() const {
+    return static_cast<double>(model.config().vocab_size) * static_cast<double>(model.config().d_model);
+  }
+  // Of a sequence of `length` tokens, the positions that go through the layers, which for a system with a prefix
+  // are more, and how many these are for each token.
+  int64_t positions(int64_t length) const { return length + model.num_prefix(); }
+  double per_token(int64_t length) const {
+    return static_cast<double>(positions(length)) / static_cast<double>(length);
+  }
+  // For a token of a sequence of `length`.
+  double sum_over_mixers(int64_t length, double MixerCosts::*cost) const {
+    double sum = 0;
+    for (const auto& layer : model.layers()) sum += layer->mixer().costs(positions(length)).*cost;
+    return sum * per_token(length);
+  }
+
+  LanguageModel model;
+  std::map<std::string, double> weights;  // by bucket
 };
 
-// Backward, for the gradient of the weight and for that of the input.
-Bytes product(double in, double out) {
-  return {bf16 * (in + out), 2 * bf16 * (in + out)};
-}
-
-// x, change; sum, normed. Sum, gradients of sum and normed; gradient.
-Bytes norm(double d) {
-  return {bf16 * 4 * d, bf16 * 4 * d};
-}
-
-// From the norm before it to the projection after it: fused::attention, in the order in which it works.
-Bytes mixer(const ModelConfig& c) {
-  const auto d = static_cast<double>(c.d_model), heads = static_cast<double>(c.num_heads);
-  const auto [state, angles, alphas] = state_sizes(c);
-  const double gates = angles + alphas, phases_and_decays = fp32 * angles + fp64 * alphas;
-  Bytes sum = product(d, 3 * d + 2 * state);
-  // Gates are a product of their own forward; backward their columns are among those of the others.
-  if (gates > 0) sum += {bf16 * d + fp32 * gates, bf16 * 2 * gates};
-  // scan_gates: gates; phases, decays. Their gradients' sums, alphas; gradients.
-  sum += {fp32 * gates + phases_and_decays, fp32 * (gates + alphas) + bf16 * gates};
-  // channels: the projections but the value, phases, decays; query, key. Gradients of query and key's state
-  // in fp32, of key's content; B, C, phases, decays; gradients of projections, sums, amplitudes.
-  sum += {bf16 * (2 * d + 2 * state) + phases_and_decays + bf16 * 2 * (d + state),
-          fp32 * (d + 2 * state) + bf16 * d + bf16 * 2 * state + phases_and_decays +
-              bf16 * (2 * d + 2 * state) + fp32 * gates + (state > 0 ? fp32 * heads : 0)};
-  // attention: query, key, value; output, logsumexp. Output and its gradient; their products. Then query,
-  // key, value, output's gradient, logsumexp, products; gradients as above, and of value.
-  sum += {bf16 * (2 * (d + state) + d) + bf16 * d + fp32 * heads,
-          bf16 * 2 * d + fp32 * heads + bf16 * (2 * (d + state) + 2 * d) + fp32 * 2 * heads +
-              fp32 * (d + 2 * state) + bf16 * 2 * d};
-  sum += product(d, d);
+Traffic swiglu_traffic(double d, double d_ff) {
+  Traffic sum = product_traffic(d, 2 * d_ff);
+  // Reads gate and up, writes their product. Backward: reads both and the gradient, writes both gradients.
+  sum += {bf16_bytes * 3 * d_ff, bf16_bytes * 5 * d_ff};
+  sum += product_traffic(d_ff, d);
   return sum;
 }
 
-Bytes swiglu(double d, double d_ff) {
-  Bytes sum = product(d, 2 * d_ff);
-  // Gate, up; product. Gate, up, gradient; gradients of both.
-  sum += {bf16 * 3 * d_ff, bf16 * 5 * d_ff};
-  sum += product(d_ff, d);
-  return sum;
-}
-
-Bytes layer(const ModelConfig& c) {
-  const auto d = static_cast<double>(c.d_model), d_ff = static_cast<double>(c.d_ff);
-  Bytes sum = norm(d);
-  sum += mixer(c);
-  if (c.d_ff == 0) return sum;
-  sum += norm(d);
-  sum += swiglu(d, d_ff);
+Traffic layer_traffic(const Layer& layer, const ModelConfig& c, int64_t length) {
+  const auto d = static_cast<double>(c.d_model);
+  Traffic sum = norm_traffic(d);
+  sum += layer.mixer().costs(length).activations;
+  if (!layer.has_feed_forward()) return sum;
+  sum += norm_traffic(d);
+  sum += swiglu_traffic(d, static_cast<double>(c.d_ff));
   return sum;
 }
 
 }  // namespace
 
-double forward_flops(const ModelConfig& config, int64_t sequence_length) {
-  const Weights weights = count_weights(config);
-  const double channels = 2 * static_cast<double>(config.d_model) + state_sizes(config).channels;
-  const double seen = (static_cast<double>(sequence_length) + 1) / 2;  // tokens, on average
-  return 2 * (weights.layers + weights.head + static_cast<double>(config.num_layers) * channels * seen);
+int64_t num_parameters(const ModelConfig& config) {
+  LanguageModel model(config, common::Precision::fp32, 1);
+  return common::count_elements(model.parameters());
 }
 
-double activation_bytes(const ModelConfig& config, int64_t recomputed_layers) {
-  const auto d = static_cast<double>(config.d_model), vocab_size = static_cast<double>(config.vocab_size);
-  // A row; x. Its gradient; the same in fp32; that, and the row's gradient read and written.
-  const Bytes embedding{bf16 * 2 * d, bf16 * d + fp32 * d + fp32 * 3 * d};
-  const Bytes of_layer = layer(config);
-  Bytes layers{of_layer.forward * static_cast<double>(config.num_layers + recomputed_layers),
-               of_layer.backward * static_cast<double>(config.num_layers)};
+int64_t match_d_ff(ModelConfig config, int64_t target) {
+  config.d_ff = 1;
+  const int64_t one = num_parameters(config);
+  config.d_ff = 2;
+  const int64_t each = num_parameters(config) - one;  // the count is linear in d_ff from 1 on
+  if (each == 0)
+    throw ConfigError({"d_ff", "system"},
+                      fmt::format("The system {} has no SwiGLU, so that no model.d_ff gives {} parameters.",
+                                  config.system, common::format_count(target)));
+  const auto d_ff =
+      1 + static_cast<int64_t>(std::llround(static_cast<double>(target - one) / static_cast<double>(each)));
+  if (d_ff < 1)
+    throw ConfigError({"d_ff"},
+                      fmt::format("No model.d_ff gives {} parameters: already d_ff = 1 has {}. Ask for more "
+                                  "parameters, or make the model smaller.",
+                                  common::format_count(target), common::format_count(one)));
+  return d_ff;
+}
+
+double forward_flops(const ModelConfig& config, int64_t sequence_length) {
+  const Network network(config);
+  return 2 * (network.in_layers() * network.per_token(sequence_length) + network.in_head()) +
+         network.sum_over_mixers(sequence_length, &MixerCosts::flops);
+}
+
+double usual_training_flops(const ModelConfig& config, int64_t sequence_length) {
+  const Network network(config);
+  return 6.0 * static_cast<double>(num_parameters(config)) +
+         network.sum_over_mixers(sequence_length, &MixerCosts::usual_flops);
+}
+
+double activation_bytes(const ModelConfig& config, int64_t sequence_length, int64_t recomputed_layers) {
+  const Network network(config);
+  const ModelConfig& c = network.model.config();
+  const auto d = static_cast<double>(c.d_model), vocab_size = static_cast<double>(c.vocab_size);
+  // Reads a row, writes x. Backward: reads x's gradient, writes it in fp32; reads that, and reads and writes the
+  // row's gradient.
+  const Traffic embedding{bf16_bytes * 2 * d, bf16_bytes * d + fp32_bytes * d + fp32_bytes * 3 * d};
+  Traffic layers;
+  int64_t index = 0;
+  for (const auto& layer : network.model.layers()) {
+    const Traffic once = layer_traffic(*layer, c, network.positions(sequence_length));
+    layers += {once.forward * (index < recomputed_layers ? 2 : 1), once.backward};
+    ++index;
+  }
   // The first norm has no change to add, and makes no sum: neither does it where that layer is recomputed.
-  layers.forward -= bf16 * 2 * d * (recomputed_layers > 0 ? 2 : 1);
-  Bytes final_norm = norm(d);
-  final_norm.backward -= bf16 * d;  // nothing else reads its sum
-  Bytes head = product(d, vocab_size);
-  head += {bf16 * 2 * vocab_size, 0};  // cross entropy: logits; gradients
-  return embedding.sum() + layers.sum() + final_norm.sum() + head.sum();
+  layers.forward -= bf16_bytes * 2 * d * (recomputed_layers > 0 ? 2 : 1);
+  Traffic final_norm = norm_traffic(d);
+  final_norm.backward -= bf16_bytes * d;  // nothing else reads its sum
+  Traffic head = product_traffic(d, vocab_size);
+  head += {bf16_bytes * 2 * vocab_size, 0};  // cross entropy: reads logits, writes their gradients
+  return embedding.sum() + (layers.sum() + final_norm.sum()) * network.per_token(sequence_length) +
+         head.sum();
 }
 
 double weight_bytes(const ModelConfig& config, int64_t tokens, int64_t recomputed_layers) {
-  const Weights weights = count_weights(config);
-  const double once = 2 * bf16 + 2 * fp32;  // read by two products; gradient read and written by the third
+  const Network network(config);
+  // Read by two products; the gradient is read and written by the third.
+  const double once = 2 * bf16_bytes + 2 * fp32_bytes;
   const auto parts = static_cast<double>((tokens + fused::logits_rows - 1) / fused::logits_rows);
-  const double again = static_cast<double>(recomputed_layers) / static_cast<double>(config.num_layers);
-  return weights.layers * (once + bf16 * again) + weights.head * once * parts;
+  return network.in_layers() * once + network.in_layers(recomputed_layers) * bf16_bytes +
+         network.in_head() * once * parts;
+}
+
+double cache_bytes(const ModelConfig& config, int64_t sequence_length) {
+  return Network(config).sum_over_mixers(sequence_length, &MixerCosts::cache_bytes);
 }
 
 }  // namespace sisa::model

@@ -2,22 +2,25 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "model/layer.h"
+#include "model/mixers/registry.h"
 #include "model/operations/functional.h"
 #include "model/operations/fused.h"
+#include "model/operations/products.h"
 #include "model/recompute.h"
 
 namespace sisa::model {
 
 LanguageModel::LanguageModel(const ModelConfig& config, common::Precision precision, int64_t pad_to)
-    : config_(config), precision_(precision) {
-  validate(config_);
+    : config_(completed(config)), precision_(precision) {
   const auto context = [&](int64_t index) {
     const std::string bucket = "layers." + std::to_string(index);
     return LayerContext{config_, index, bucket, bucket + ".", precision, pad_to};
@@ -28,6 +31,7 @@ LanguageModel::LanguageModel(const ModelConfig& config, common::Precision precis
                 .rows = (config_.vocab_size + pad_to - 1) / pad_to * pad_to,
                 .columns = d};
   embedding_.blocks = {{"embed.weight", {config_.vocab_size, d}, 0, common::normal(0.02)}};
+  if (const auto make_prefix = find_system(config_.system).make_prefix) prefix_ = make_prefix(config_);
   for (int64_t i = 0; i < config_.num_layers; ++i) layers_.push_back(std::make_unique<Layer>(context(i)));
   final_norm_ = make_norm("final_norm.weight", "final_norm", d);
 }
@@ -36,6 +40,7 @@ LanguageModel::~LanguageModel() = default;
 
 std::vector<common::Parameter*> LanguageModel::parameters() {
   std::vector<common::Parameter*> all = {&embedding_};
+  if (prefix_.rows > 0) all.push_back(&prefix_);
   for (const auto& layer : layers_)
     for (common::Parameter* p : layer->parameters()) all.push_back(p);
   all.push_back(&final_norm_);
@@ -47,8 +52,16 @@ void LanguageModel::set_recomputed_layers(int64_t n) {
   num_recomputed_ = n;
 }
 
+at::Tensor LanguageModel::enter(const at::Tensor& tokens, bool begins) {
+  const at::Tensor x = embedding(tokens, embedding_);
+  if (!begins || prefix_.rows == 0) return x;
+  const at::Tensor before = use(prefix_, x.scalar_type()).unsqueeze(0).expand({x.size(0), -1, -1});
+  return at::cat({before, x}, 1);
+}
+
 at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass) {
-  Stream stream{embedding(tokens, embedding_), {}};
+  const int64_t T = tokens.size(1);
+  Stream stream{enter(tokens, /*begins=*/true), {}};
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = *layers_[i];
     // The first layers: when their turn comes, the memory of the others is free already.
@@ -57,11 +70,12 @@ at::Tensor LanguageModel::final_hidden(const at::Tensor& tokens, std::vector<at:
       stream.x = layer.evaluate(stream.x);
     else
       stream = recompute ? recomputed(layer, stream) : layer.forward(stream);
-    if (hidden) hidden->push_back(stream.value());
+    if (hidden) hidden->push_back(last_tokens(stream.value(), T));
   }
-  return add_rms_norm(stream.x, stream.delta, final_norm_, block_norm_epsilon,
-                      common::statistics_type(precision_))
-      .normed.flatten(0, 1);
+  const at::Tensor normed = add_rms_norm(stream.x, stream.delta, final_norm_, block_norm_epsilon,
+                                         common::statistics_type(precision_))
+                                .normed;
+  return last_tokens(normed, T).flatten(0, 1);
 }
 
 at::Tensor LanguageModel::to_logits(const at::Tensor& hidden) const {
@@ -71,7 +85,7 @@ at::Tensor LanguageModel::to_logits(const at::Tensor& hidden) const {
 
 namespace {
 
-// The rows of the final hidden state that predict a token, N of B T, and these tokens, on the model's device.
+// The rows of the final hidden state that predict a token, N out of B T, and these tokens, on the model's device.
 struct Predictions {
   at::Tensor hidden, targets;  // (N, d_model), (N)
   at::Tensor rows;             // (N), among all; undefined: all
@@ -97,18 +111,29 @@ at::Tensor LanguageModel::loss_sum(const at::Tensor& tokens, const at::Tensor& t
 
 std::vector<std::string> LanguageModel::left_to_libtorch() {
   const at::Tensor x = at::empty({1, 1, config_.d_model}, embedding_.value.options().requires_grad(false));
-  std::vector<std::string> parts = layers_.front()->mixer().left_to_libtorch(x);
-  if (!fused::norm_usable(x, final_norm_)) parts.insert(parts.begin(), "norms");
-  if (!fused::cross_entropy_usable(x, embedding_)) parts.push_back("cross entropy");
+  std::vector<std::string> parts;
+  const auto add = [&](const std::string& part) {
+    if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
+  };
+  if (!fused::norm_usable(x, final_norm_)) add("norms");
+  for (const auto& layer : layers_)
+    for (const std::string& part : layer->mixer().left_to_libtorch(x)) add(part);
+  if (!fused::cross_entropy_usable(x, embedding_)) add("cross entropy");
   return parts;
 }
 
-at::Tensor LanguageModel::take_num_limited() {
-  at::Tensor sum;
+std::vector<Counter> LanguageModel::take_counters() {
+  std::vector<Counter> sums;
   for (const auto& layer : layers_)
-    if (const at::Tensor one = layer->mixer().take_num_limited(); one.defined())
-      sum = sum.defined() ? sum + one : one;
-  return sum;
+    for (Counter& counter : layer->mixer().take_counters()) {
+      const auto found =
+          std::find_if(sums.begin(), sums.end(), [&](const Counter& c) { return c.name == counter.name; });
+      if (found == sums.end())
+        sums.push_back(std::move(counter));
+      else
+        found->count = found->count + counter.count;
+    }
+  return sums;
 }
 
 at::Tensor LanguageModel::token_losses(const at::Tensor& tokens, const at::Tensor& targets,
@@ -147,7 +172,8 @@ Cache LanguageModel::make_cache() const {
 
 at::Tensor LanguageModel::next_logits(const at::Tensor& tokens, Cache& cache) {
   const at::NoGradGuard no_grad;
-  at::Tensor x = embedding(tokens, embedding_);
+  at::Tensor x = enter(tokens, cache.is_empty_);
+  cache.is_empty_ = false;
   for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->extend(x, *cache.layers_[i]);
   const at::Tensor last = x.select(1, x.size(1) - 1);
   return to_logits(rms_norm(last, final_norm_, block_norm_epsilon, common::statistics_type(precision_)));
@@ -156,7 +182,7 @@ at::Tensor LanguageModel::next_logits(const at::Tensor& tokens, Cache& cache) {
 std::vector<std::vector<Reading>> LanguageModel::read(const at::Tensor& tokens) {
   const at::NoGradGuard no_grad;
   std::vector<std::vector<Reading>> readings;
-  at::Tensor x = embedding(tokens, embedding_);
+  at::Tensor x = enter(tokens, /*begins=*/true);
   for (const auto& layer : layers_) {
     readings.push_back(layer->read(x));
     x = layer->evaluate(x);
@@ -170,6 +196,7 @@ Cache& Cache::operator=(Cache&&) noexcept = default;
 Cache::~Cache() = default;
 
 void Cache::join(const Cache& other) {
+  is_empty_ = is_empty_ && other.is_empty_;
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->join(*other.layers_[i]);
 }
 

@@ -15,6 +15,7 @@ namespace sisa::model {
 
 class Layer;
 class MixerCache;
+struct Counter;
 struct Reading;
 
 // What a model remembers of the sequences that it continues. Movable.
@@ -30,6 +31,7 @@ class Cache {
  private:
   friend class LanguageModel;
   std::vector<std::unique_ptr<MixerCache>> layers_;
+  bool is_empty_ = true;
 };
 
 // Which form of the layers computes: what training differentiates, or what evaluation uses. They differ by
@@ -37,37 +39,39 @@ class Cache {
 // any range (spec 1.5, 1.7).
 enum class Pass { evaluation, training };
 
-// Embedding, layers (pre-norm mixer, then pre-norm SwiGLU if d_ff > 0), final norm, head tied to the
-// embedding. The parameters hold no memory until a parallel::ParameterSpace binds them.
+// Embedding, layers (a pre-norm mixer, then a pre-norm SwiGLU where the layer has one), final norm, head tied to
+// the embedding. The parameters hold no memory until a parallel::ParameterSpace binds them.
 class LanguageModel {
  public:
-  // pad_to: physical rows and widths of stored matrices are rounded up to this multiple with zeros (tensor
-  // cores want 64).
+  // The config is completed (mixers/registry.h). pad_to: physical rows and widths of stored matrices are rounded
+  // up to this multiple with zeros (tensor cores want 64). Throws ConfigError if it makes no network.
   LanguageModel(const ModelConfig& config, common::Precision precision, int64_t pad_to = 8);
   LanguageModel(const LanguageModel&) = delete;
   LanguageModel& operator=(const LanguageModel&) = delete;
   ~LanguageModel();
 
   const ModelConfig& config() const { return config_; }
-  std::vector<common::Parameter*> parameters();  // in the order embedding, layers, final norm
+  // In the order embedding, what stands before every sequence if the system has that, layers, final norm.
+  std::vector<common::Parameter*> parameters();
+  const std::vector<std::unique_ptr<Layer>>& layers() const { return layers_; }
+  int64_t num_prefix() const { return prefix_.rows; }  // vectors that stand before every sequence
 
   // From now on loss_sum keeps no activations of the first n layers for the backward pass, which computes
   // them again: less memory, more time, the same gradients. 0 <= n <= num_layers.
   void set_recomputed_layers(int64_t n);
 
   // Sum over all predicted tokens of the cross entropy, a scalar of statistics_type with its graph;
-  // `backward()`, called on just that, adds to the parameters' gradients (where fused.h serves, the head's
+  // `backward()`, called on just that, adds to the parameters' gradients (where operations/fused.h serves, the head's
   // are added by this call already). tokens, targets: (B, T) int64, ids in [0, vocab_size). Targets may lie
   // on the CPU, wherever the model is; then they may be negative, where nothing is predicted. The whole
   // logits are never held at once.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& targets);
-  // What loss_sum leaves to LibTorch's operations, since kernels of our own (fused.h) do not fit the sizes,
-  // the precision or the device: of "norms", what Mixer::left_to_libtorch names, "cross entropy". For people.
+  // What loss_sum leaves to LibTorch's operations, since kernels of our own (operations/fused.h) do not fit the
+  // sizes, the precision or the device: "norms", what Mixer::left_to_libtorch names, "cross entropy". For people.
   std::vector<std::string> left_to_libtorch();
-  // (token, head) pairs of all layers whose decay loss_sum could not represent, since the last call: an int64
-  // scalar on the model's device; undefined for a system without such a limit. Recomputed layers count in
-  // backward().
-  at::Tensor take_num_limited();
+  // What the mixers have counted in loss_sum since the last call, summed over layers; recomputed layers count in
+  // backward(). Empty where nothing was counted.
+  std::vector<Counter> take_counters();
 
   // Without a graph:
 
@@ -91,13 +95,19 @@ class LanguageModel {
   std::vector<std::vector<Reading>> read(const at::Tensor& tokens);
 
  private:
-  at::Tensor final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden,
-                          Pass pass);                    // after the final norm, (B T, d_model)
+  // The stream that enters the first layer: the tokens' embeddings (B, T, d_model), behind what the system puts
+  // before every sequence if these tokens begin their sequences.
+  at::Tensor enter(const at::Tensor& tokens, bool begins);
+  // The last T tokens' part of a stream.
+  static at::Tensor last_tokens(const at::Tensor& x, int64_t T) { return x.narrow(1, x.size(1) - T, T); }
+  // After the final norm, (B T, d_model). With `hidden`, see logits.
+  at::Tensor final_hidden(const at::Tensor& tokens, std::vector<at::Tensor>* hidden, Pass pass);
   at::Tensor to_logits(const at::Tensor& hidden) const;  // (N, d_model) -> (N, vocab_size)
 
   ModelConfig config_;
   common::Precision precision_;
   common::Parameter embedding_;
+  common::Parameter prefix_;  // (number, d_model); without rows: none
   std::vector<std::unique_ptr<Layer>> layers_;
   common::Parameter final_norm_;
   int64_t num_recomputed_ = 0;

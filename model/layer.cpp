@@ -8,18 +8,18 @@
 namespace sisa::model {
 
 common::Parameter make_norm(const std::string& name, const std::string& bucket, int64_t size) {
-  common::Parameter norm{.name = name, .bucket = bucket, .group = common::Group::vector, .rows = size};
+  common::Parameter norm{
+      .name = name, .bucket = bucket, .traits = {.kind = common::ParameterKind::vector}, .rows = size};
   norm.blocks = {{name, {size}, 0, common::constant(1)}};
   return norm;
 }
 
 Layer::Layer(const LayerContext& context)
-    : statistics_(context.statistics()), d_ff_(context.padded(context.config.d_ff)) {
-  const System& system = find_system(context.config.system);
+    : statistics_(context.statistics()), mixer_(find_system(context.config.system).make_mixer(context)) {
   const std::string& prefix = context.prefix;
-  mixer_ = system.make_mixer(context);
-  mixer_norm_ = make_norm(prefix + system.norm_name + ".weight", context.bucket, context.config.d_model);
-  if (d_ff_ == 0) return;
+  mixer_norm_ = make_norm(prefix + mixer_->norm_name() + ".weight", context.bucket, context.config.d_model);
+  if (context.config.d_ff == 0 || !mixer_->has_feed_forward()) return;
+  d_ff_ = context.padded(context.config.d_ff);
   const int64_t d = context.config.d_model, logical = context.config.d_ff;
   const auto initial = common::normal(0.02);
   swiglu_norm_ = make_norm(prefix + "ffn_norm.weight", context.bucket, d);

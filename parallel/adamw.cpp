@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/parameter.h"
 #include "parallel/adamw_kernels.h"
 
 namespace sisa::parallel {
@@ -33,7 +34,7 @@ void* current_stream(const at::Device& device) {
   return guard.getStreamNativeHandle(guard.getStream(device));
 }
 
-// Of this rank's owned gradients; a scalar in fp64, on their device.
+// The sum of squares of this rank's owned gradients: a scalar in fp64, on their device.
 at::Tensor sum_of_squares(const ParameterSpace& space) {
   const auto& ranges = space.ranges();
   const auto num_ranges = static_cast<int64_t>(ranges.size());
@@ -82,7 +83,7 @@ AdamW::Result AdamW::step(Communicator& communicator, double gradient_scale, dou
   const c10::DeviceGuard guard(space_.options().device);
   const at::Tensor sum = sum_of_squares(space_);
   if (space_.options().sharded) communicator.all_reduce(sum);
-  const double norm = gradient_scale * std::sqrt(sum.item<double>());
+  const double norm = gradient_scale * std::sqrt(communicator.to_host(sum).item<double>());
   if (!std::isfinite(norm)) return {norm, false};
   const double clipping =
       options_.clip > 0 ? std::min(1.0, options_.clip / (norm + options_.clip_epsilon)) : 1.0;
@@ -90,11 +91,10 @@ AdamW::Result AdamW::step(Communicator& communicator, double gradient_scale, dou
   ++updates_;
   const auto t = static_cast<double>(updates_);
   for (const Range& range : space_.ranges()) {
-    using common::Group;
-    const double learning_rate =
-        lr_factor * (range.group == Group::lambda ? options_.lambda_lr : options_.learning_rate);
-    const bool decays = range.group == Group::matrix ||
-                        (range.group == Group::vector && options_.weight_decay_on == WeightDecayOn::all);
+    const common::ParameterTraits& traits = range.traits;
+    const double learning_rate = lr_factor * (options_.learning_rate * traits.lr_scale);
+    const bool decays = !traits.never_decays && (traits.kind == common::ParameterKind::matrix ||
+                                                 options_.weight_decay_on == WeightDecayOn::all);
     update(range, {.gradient_factor = gradient_scale * clipping,
                    .beta1 = options_.beta1,
                    .beta2 = options_.beta2,

@@ -20,7 +20,7 @@ void check_launch(const char* kernel) {
                              std::to_string(result) + ": " + cudaGetErrorString(result));
 }
 
-// One thread an element.
+// One thread per element.
 template <typename T, typename State, typename Value>
 __global__ void update_kernel(AdamWSlice slice, AdamWStep<T> step) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * num_threads + threadIdx.x;
@@ -40,8 +40,8 @@ void update(const AdamWSlice& slice, const AdamWStep<double>& step, cudaStream_t
   check_launch("update_kernel");
 }
 
-// Block b writes the sum over the elements of all its threads: thread t of block b takes the elements
-// (k num_partial_sums + b) num_threads + t, in order of k; the threads' sums are added in a tree.
+// Block b writes the sum over the elements of all its threads. Thread t of block b adds up the elements
+// (k num_partial_sums + b) num_threads + t in the order of k; the threads' sums are then added in a tree.
 template <typename T>
 __global__ void sum_of_squares_kernel(const T* x, int64_t size, double* partial_sums) {
   using Single = std::conditional_t<std::is_same_v<T, double>, double, float>;  // bf16 converts to float

@@ -8,16 +8,16 @@
 
 namespace sisa::parallel {
 
+// Which parameters decay, except those with ParameterTraits::never_decays.
 enum class WeightDecayOn { all, matrices };
 
 struct AdamWOptions {
-  double learning_rate = 6e-4;
-  double lambda_lr = 6e-5;  // of Group::lambda, which never decays (spec section 0)
+  double learning_rate = 6e-4;  // times ParameterTraits::lr_scale
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double weight_decay = 0.1;
   WeightDecayOn weight_decay_on = WeightDecayOn::matrices;
-  double clip = 1.0;           // largest global gradient norm; 0: no clipping
-  double clip_epsilon = 1e-6;  // factor = min(1, clip / (norm + clip_epsilon)), as the published code's
+  double clip = 1.0;           // the largest global gradient norm; 0: no clipping
+  double clip_epsilon = 1e-6;  // the factor is min(1, clip / (norm + clip_epsilon)), as in the published code
 };
 
 class AdamW {
@@ -25,17 +25,19 @@ class AdamW {
   AdamW(ParameterSpace& space, const AdamWOptions& options);
 
   struct Result {
-    double gradient_norm;  // before clipping, of gradients * gradient_scale
-    bool applied;  // false: the norm was not finite, and parameters, moments and updates() are as before
+    double gradient_norm;  // of gradients * gradient_scale, before clipping
+    bool applied;          // false: the norm was not finite; parameters, moments and updates() are as before
   };
-  // Multiplies the reduced gradients by gradient_scale (1 / tokens), clips, updates owned slices and rounds
-  // them into values. lr_factor: the schedule's, 0 to 1; multiplies learning_rate and lambda_lr. theta <-
-  // theta (1 - lr wd) - lr m_hat / (sqrt(v_hat) + epsilon); m_hat, v_hat bias-corrected with t = updates()
-  // after this one. Collective. The caller gathers the values afterwards.
+  // Multiplies the reduced gradients by gradient_scale (1 / tokens), clips them, updates the owned slices and
+  // rounds them into the values:
+  //   theta <- theta (1 - lr weight_decay) - lr m_hat / (sqrt(v_hat) + epsilon).
+  // Here lr = lr_factor * learning_rate * lr_scale, with the schedule's lr_factor, 0 to 1, and the lr_scale
+  // of the parameter's traits. m_hat and v_hat are bias-corrected with t = updates() after this update.
+  // Collective, and waits for the device. The caller gathers the values afterwards.
   Result step(Communicator& communicator, double gradient_scale, double lr_factor);
 
   int64_t updates() const { return updates_; }
-  void set_updates(int64_t updates) { updates_ = updates; }  // on resume
+  void set_updates(int64_t updates) { updates_ = updates; }  // when a run is resumed
 
  private:
   ParameterSpace& space_;

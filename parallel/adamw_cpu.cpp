@@ -12,7 +12,7 @@
 namespace sisa::parallel {
 namespace {
 
-constexpr int64_t part_size = 16384;  // elements: enough work for a thread, few enough for cache
+constexpr int64_t part_size = 16384;  // elements; enough work for a thread, and few enough for the cache
 
 template <typename T, typename State, typename Value>
 void update(const AdamWSlice& slice, const AdamWStep<double>& step_in_fp64) {

@@ -1,4 +1,4 @@
-// AdamW for one element: the one place of its formula, for the CPU loop and the CUDA kernel.
+// AdamW for one element. The loop on the CPU and the CUDA kernel share this formula.
 #pragma once
 
 #include <cmath>
@@ -14,8 +14,8 @@
 namespace sisa::parallel {
 
 // Decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019,
-// algorithm 2). Computes in T and rounds to State once per result. A padding cell, where all four are zero,
-// stays so.
+// algorithm 2). Computes in T and rounds each result to State once. A padding cell, where all four are zero,
+// stays zero.
 template <typename T, typename State>
 SISA_HOST_DEVICE inline void adamw_element(const AdamWStep<T>& step, State gradient, State& moment1,
                                            State& moment2, State& master) {

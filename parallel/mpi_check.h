@@ -1,10 +1,10 @@
-// Checking of MPI calls; for the sources of this folder.
+// Checks the results of MPI calls; for the sources of this folder.
 #pragma once
 
 namespace sisa::parallel {
 
-// Throws SystemError with the expression, this rank, its host and MPI's text for `code`, unless that is
-// MPI_SUCCESS.
+// Throws SystemError unless `code` is MPI_SUCCESS. The message has the expression, this rank, its host and
+// MPI's text for `code`.
 void check_mpi(int code, const char* expression);
 
 }  // namespace sisa::parallel

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
+#include "common/error.h"
 #include "parallel/communicator.h"
 #include "parallel/mpi_check.h"
 
 namespace sisa::parallel {
 namespace {
 
-// The type in which MPI adds up elements of `type`: MPI has no bf16, which is widened.
+// The type in which elements of `type` are added up. MPI has no bf16, which is therefore widened.
 at::ScalarType sum_type(at::ScalarType type) {
   return type == at::kBFloat16 ? at::kFloat : type;
 }
@@ -28,7 +29,7 @@ MPI_Datatype mpi_sum_type(at::ScalarType type) {
   }
 }
 
-// For copies, only the size of an element matters.
+// For copies only the size of an element matters.
 MPI_Datatype mpi_copy_type(const at::Tensor& tensor) {
   switch (tensor.element_size()) {
     case 1:
@@ -47,18 +48,17 @@ MPI_Datatype mpi_copy_type(const at::Tensor& tensor) {
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(const World& world, int64_t max_count)
-      : rank_(world.rank()), size_(world.size()), max_count_(max_count) {
-    TORCH_INTERNAL_ASSERT(max_count >= size_);
+      : Communicator(world, at::kCPU), max_count_(max_count) {
+    TORCH_INTERNAL_ASSERT(max_count >= size());
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
+  void abort() override { world().abort(common::try_again); }
 
-  void reduce_scatter(const at::Tensor& input, const at::Tensor& output) override {
-    require_slice(output, input);
-    const at::Tensor rows = input.view({size_, output.numel()});
-    for_parts(output.numel(), max_count_ / size_, [&](int64_t begin, int64_t count) {
-      // A copy only where the tensor goes in parts or is widened.
+ private:
+  void do_reduce_scatter(const at::Tensor& input, const at::Tensor& output) override {
+    const at::Tensor rows = input.view({size(), output.numel()});
+    for_parts(output.numel(), max_count_ / size(), [&](int64_t begin, int64_t count) {
+      // This is a copy only if the tensor is moved in parts or widened.
       const at::Tensor sent = rows.narrow(1, begin, count).to(sum_type(input.scalar_type())).contiguous();
       const at::Tensor received = scratch(sent.options(), count);
       SISA_MPI_CHECK(MPI_Reduce_scatter_block(sent.data_ptr(), received.data_ptr(), static_cast<int>(count),
@@ -67,19 +67,18 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
-  void all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    require_slice(input, output);
-    const at::Tensor rows = output.view({size_, input.numel()});
+  void do_all_gather(const at::Tensor& input, const at::Tensor& output) override {
+    const at::Tensor rows = output.view({size(), input.numel()});
     const MPI_Datatype type = mpi_copy_type(input);
     const int64_t n = input.numel();
     if (output.numel() <= max_count_) {
-      const bool in_place = input.data_ptr() == rows[rank_].data_ptr();
+      const bool in_place = input.data_ptr() == rows[rank()].data_ptr();
       SISA_MPI_CHECK(MPI_Allgather(in_place ? MPI_IN_PLACE : input.data_ptr(), static_cast<int>(n), type,
                                    output.data_ptr(), static_cast<int>(n), type, MPI_COMM_WORLD));
       return;
     }
-    for_parts(n, max_count_ / size_, [&](int64_t begin, int64_t count) {
-      const at::Tensor received = scratch(output.options(), size_ * count).view({size_, count});
+    for_parts(n, max_count_ / size(), [&](int64_t begin, int64_t count) {
+      const at::Tensor received = scratch(output.options(), size() * count).view({size(), count});
       const at::Tensor sent = input.view(-1).narrow(0, begin, count);
       SISA_MPI_CHECK(MPI_Allgather(sent.data_ptr(), static_cast<int>(count), type, received.data_ptr(),
                                    static_cast<int>(count), type, MPI_COMM_WORLD));
@@ -87,19 +86,17 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
-  void all_reduce(const at::Tensor& tensor) override {
-    require_usable(tensor);
+  void do_all_reduce(const at::Tensor& tensor) override {
     for_parts(tensor.numel(), max_count_, [&](int64_t begin, int64_t count) {
       const at::Tensor part = tensor.view(-1).narrow(0, begin, count);
-      const at::Tensor sums = part.to(sum_type(tensor.scalar_type()));  // `part` itself unless widened
+      const at::Tensor sums = part.to(sum_type(tensor.scalar_type()));  // `part` itself unless it is widened
       SISA_MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, sums.data_ptr(), static_cast<int>(count),
                                    mpi_sum_type(tensor.scalar_type()), MPI_SUM, MPI_COMM_WORLD));
       if (!sums.is_same(part)) part.copy_(sums);
     });
   }
 
-  void broadcast(const at::Tensor& tensor, int root) override {
-    require_usable(tensor);
+  void do_broadcast(const at::Tensor& tensor, int root) override {
     for_parts(tensor.numel(), max_count_, [&](int64_t begin, int64_t count) {
       const at::Tensor part = tensor.view(-1).narrow(0, begin, count);
       SISA_MPI_CHECK(
@@ -107,31 +104,19 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
- private:
-  static void require_usable(const at::Tensor& tensor) {
-    TORCH_INTERNAL_ASSERT(tensor.is_cpu() && tensor.is_contiguous());
-  }
-  void require_slice(const at::Tensor& slice, const at::Tensor& whole) const {
-    require_usable(slice);
-    require_usable(whole);
-    TORCH_INTERNAL_ASSERT(slice.numel() * size_ == whole.numel() &&
-                          slice.scalar_type() == whole.scalar_type());
-  }
-
-  // MPI counts elements in an int.
+  // MPI counts elements in an int, so that large tensors are moved in parts.
   template <typename Function>
   static void for_parts(int64_t n, int64_t largest, const Function& call) {
     for (int64_t begin = 0; begin < n; begin += largest) call(begin, std::min(largest, n - begin));
   }
 
-  // `count` elements of a buffer that is kept from call to call.
+  // Returns `count` elements of a buffer that is kept from call to call.
   at::Tensor scratch(const at::TensorOptions& options, int64_t count) {
     const int64_t bytes = count * static_cast<int64_t>(options.dtype().itemsize());
     if (!scratch_.defined() || scratch_.numel() < bytes) scratch_ = at::empty({bytes}, at::kByte);
     return scratch_.narrow(0, 0, bytes).view(c10::typeMetaToScalarType(options.dtype()));
   }
 
-  int rank_, size_;
   int64_t max_count_;
   at::Tensor scratch_;
 };

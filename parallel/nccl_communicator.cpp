@@ -5,6 +5,8 @@
 #include <nccl.h>
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 
 #include "common/error.h"
 #include "parallel/communicator.h"
@@ -29,12 +31,11 @@ ncclDataType_t sum_type(const at::Tensor& tensor) {
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(const World& world, const at::Device& device)
-      : rank_(world.rank()), size_(world.size()), host_(world.host()), device_(device) {
+  NcclCommunicator(const World& world, const at::Device& device) : Communicator(world, device) {
     std::string gpu;
     world.together([&] {
       check_version();
-      gpu = fmt::format("{} on host {}", pci_id(), host_);
+      gpu = fmt::format("{} on host {}", pci_id(), world.host());
     });
     const std::vector<std::string> gpus = world.all_gather(gpu);
     for (auto second = gpus.begin(); second != gpus.end(); ++second) {
@@ -52,61 +53,81 @@ class NcclCommunicator final : public Communicator {
       if (world.is_root()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
     });
     world.broadcast(id_bytes);
-    const c10::cuda::CUDAGuard guard(device_);
-    check(ncclCommInitRank(&communicator_, size_, id, rank_), "ncclCommInitRank");
+    const c10::cuda::CUDAGuard guard(device);
+    const CollectiveStatus::Scope scope(world.collective_status(), "connect");
+    check(ncclCommInitRank(&communicator_, size(), id, rank()), "ncclCommInitRank");
   }
 
   ~NcclCommunicator() override {
-    if (communicator_ != nullptr) ncclCommDestroy(communicator_);  // a destructor cannot report
+    // After a failure NCCL might wait here for ranks that are gone, and the process is about to end anyway.
+    if (communicator_ != nullptr && !failed_) ncclCommDestroy(communicator_);  // a destructor cannot report
   }
-  NcclCommunicator(const NcclCommunicator&) = delete;
-  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
+  void group_begin() override { check(ncclGroupStart(), "ncclGroupStart"); }
 
-  void reduce_scatter(const at::Tensor& input, const at::Tensor& output) override {
-    require_slice(output, input);
+  void throw_if_failed() override {
+    const std::lock_guard lock(mutex_);
+    if (aborted_)
+      throw SystemError(
+          fmt::format("The NCCL communicator of {} was aborted, so its results are void.", place()));
+    ncclResult_t earlier = ncclSuccess;
+    check(ncclCommGetAsyncError(communicator_, &earlier), "ncclCommGetAsyncError");
+    if (earlier != ncclInProgress) check(earlier, "An earlier NCCL call");
+  }
+
+  void abort() override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (aborted_) return;
+      aborted_ = failed_ = true;
+    }
+    const c10::cuda::CUDAGuard guard(device());  // of this thread
+    check(ncclCommAbort(communicator_), "ncclCommAbort");
+  }
+
+ private:
+  void do_reduce_scatter(const at::Tensor& input, const at::Tensor& output) override {
     check(ncclReduceScatter(input.data_ptr(), output.data_ptr(), static_cast<size_t>(output.numel()),
                             sum_type(input), ncclSum, communicator_, stream()),
           "ncclReduceScatter");
   }
 
-  void all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    require_slice(input, output);
+  void do_all_gather(const at::Tensor& input, const at::Tensor& output) override {
     check(ncclAllGather(input.data_ptr(), output.data_ptr(), input.nbytes(), ncclUint8, communicator_,
                         stream()),
           "ncclAllGather");
   }
 
-  void all_reduce(const at::Tensor& tensor) override {
-    require_usable(tensor);
+  void do_all_reduce(const at::Tensor& tensor) override {
     check(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
                         sum_type(tensor), ncclSum, communicator_, stream()),
           "ncclAllReduce");
   }
 
-  void broadcast(const at::Tensor& tensor, int root) override {
-    require_usable(tensor);
+  void do_broadcast(const at::Tensor& tensor, int root) override {
     check(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclUint8, root, communicator_,
                         stream()),
           "ncclBroadcast");
   }
 
-  void group_begin() override { check(ncclGroupStart(), "ncclGroupStart"); }
-  void group_end() override { check(ncclGroupEnd(), "ncclGroupEnd"); }
+  void do_group_end() override { check(ncclGroupEnd(), "ncclGroupEnd"); }
 
- private:
-  void check(ncclResult_t result, const char* call) const {
-    if (result != ncclSuccess) fail(call, result, ncclGetErrorString(result), ncclGetLastError(nullptr));
+  // "rank 1 (host, cuda:0)", for messages.
+  std::string place() const {
+    return fmt::format("rank {} ({}, {})", rank(), world().host(), device().str());
+  }
+  void check(ncclResult_t result, const char* call) {
+    if (result == ncclSuccess) return;
+    failed_ = true;
+    fail(call, result, ncclGetErrorString(result), ncclGetLastError(nullptr));
   }
   [[noreturn]] void fail(const char* call, int code, const char* meaning, const char* detail) const {
-    throw SystemError(fmt::format(
-        "{} failed on rank {} ({}, {}) with code {}: {}. {} NCCL_DEBUG=INFO in the environment shows more.",
-        call, rank_, host_, device_.str(), code, meaning, detail));
+    throw SystemError(
+        fmt::format("{} failed on {} with code {}: {}. {} NCCL_DEBUG=INFO in the environment shows more.",
+                    call, place(), code, meaning, detail));
   }
 
-  void check_version() const {
+  void check_version() {
     int version = 0;  // 10000 major + 100 minor + patch
     check(ncclGetVersion(&version), "ncclGetVersion");
     if (version / 100 != NCCL_MAJOR * 100 + NCCL_MINOR)
@@ -118,27 +139,20 @@ class NcclCommunicator final : public Communicator {
 
   std::string pci_id() const {
     char id[32] = "";
-    const cudaError_t result = cudaDeviceGetPCIBusId(id, sizeof(id), device_.index());
+    const cudaError_t result = cudaDeviceGetPCIBusId(id, sizeof(id), device().index());
     if (result != cudaSuccess) fail("cudaDeviceGetPCIBusId", result, cudaGetErrorString(result), "");
     return id;
   }
 
-  void require_usable(const at::Tensor& tensor) const {
-    TORCH_INTERNAL_ASSERT(tensor.device() == device_ && tensor.is_contiguous());
-  }
-  void require_slice(const at::Tensor& slice, const at::Tensor& whole) const {
-    require_usable(slice);
-    require_usable(whole);
-    TORCH_INTERNAL_ASSERT(slice.numel() * size_ == whole.numel() &&
-                          slice.scalar_type() == whole.scalar_type());
-  }
+  cudaStream_t stream() const { return c10::cuda::getCurrentCUDAStream(device().index()); }
 
-  cudaStream_t stream() const { return c10::cuda::getCurrentCUDAStream(device_.index()); }
-
-  int rank_, size_;
-  std::string host_;
-  at::Device device_;
   ncclComm_t communicator_ = nullptr;
+  // Keeps throw_if_failed from asking NCCL about a communicator that `abort` has released. Held for moments
+  // only, and never during a call that waits for other ranks or for the device, so that `abort` cannot be
+  // blocked.
+  std::mutex mutex_;
+  bool aborted_ = false;
+  std::atomic<bool> failed_ = false;  // by an error of NCCL or by `abort`
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What a build without CUDA has in the place of nccl_communicator.cpp and adamw.cu.
+// Replaces nccl_communicator.cpp and adamw.cu in a build without CUDA.
 #include <c10/util/Exception.h>
 
 #include "common/error.h"

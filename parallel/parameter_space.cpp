@@ -13,33 +13,21 @@ namespace sisa::parallel {
 namespace {
 
 constexpr int64_t alignment_bytes = 256;
-// Elements to whose multiple a rank's slice is padded: 128 bytes even in bf16, so that owned slices suit
-// vector loads and NCCL's protocols.
+// A rank's slice is padded to a multiple of this many elements. These are 128 bytes even in bf16, so that
+// owned slices suit vector loads and NCCL's protocols.
 constexpr int64_t slice_alignment = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-const char* group_name(common::Group group) {
-  switch (group) {
-    case common::Group::matrix:
-      return "matrix";
-    case common::Group::vector:
-      return "vector";
-    case common::Group::lambda:
-      return "lambda";
-  }
-  TORCH_INTERNAL_ASSERT(false, "unknown group");
-}
-
-// Position of a block's first element within its range.
+// The position of a block's first element within its range.
 int64_t block_begin(const Range::Placement& placement, const common::Block& block) {
   return placement.offset + block.row * placement.parameter->columns;
 }
 
-// The runs of logical elements that lie in the physical positions [begin, end) of a range: at most one a
-// block, since a block's elements are in row-major order in storage too.
+// Appends the runs of logical elements that lie at the physical positions [begin, end) of a range. There is
+// at most one run per block, since a block's elements are stored in row-major order too.
 void append_pieces(const Range& range, int64_t begin, int64_t end, std::vector<Piece>& pieces) {
   for (const Range::Placement& placement : range.placements) {
     const int64_t stride = placement.parameter->columns;
@@ -55,9 +43,9 @@ void append_pieces(const Range& range, int64_t begin, int64_t end, std::vector<P
   }
 }
 
-// Where a piece lies in memory: within `rows` whole rows of its parameter, the first of which holds the
-// piece's first element at `column`; `span` cells from there to the last element, padding between rows
-// included.
+// Where a piece lies in memory. It touches `rows` rows of its parameter, and its first element is in the
+// first of them, at `column`. From there to its last element there are `span` cells, which include the
+// padding between rows.
 struct Extent {
   explicit Extent(const Piece& piece)
       : stride(piece.placement->parameter->columns), columns(piece.block->columns()) {
@@ -67,9 +55,9 @@ struct Extent {
     span = (rows - 1) * stride + (piece.end - 1) % columns - column + 1;
     position = block_begin(*piece.placement, *piece.block) + first_row * stride + column;
   }
-  int64_t stride, columns;  // physical and logical row length
+  int64_t stride, columns;  // the physical and the logical length of a row
   int64_t rows, column, span;
-  int64_t position;  // of the first element, within the range
+  int64_t position;  // of the first element within the range
 };
 
 }  // namespace
@@ -83,17 +71,18 @@ ParameterSpace::ParameterSpace(std::vector<common::Parameter*> parameters, const
       TORCH_INTERNAL_ASSERT(
           block.row + block.rows() <= parameter->rows && block.columns() <= parameter->columns, block.name,
           " does not fit into ", parameter->name);
-    const common::Group group = parameter->group;
-    const std::string name = parameter->bucket + "/" + group_name(group);
-    auto range = std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return r.name == name; });
+    const common::ParameterTraits& traits = parameter->traits;
+    auto range = std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) {
+      return r.bucket == parameter->bucket && r.traits == traits;
+    });
     if (range == ranges_.end()) {
       range = ranges_.emplace(ranges_.end());
-      range->name = name;
-      range->group = group;
+      range->bucket = parameter->bucket;
+      range->traits = traits;
     }
     const auto smaller_element =
-        static_cast<int64_t>(std::min(c10::elementSize(value_type(options_.precision, group)),
-                                      c10::elementSize(state_type(options_.precision, group))));
+        static_cast<int64_t>(std::min(c10::elementSize(value_type(options_.precision, traits)),
+                                      c10::elementSize(state_type(options_.precision, traits))));
     const int64_t offset = round_up(range->size, alignment_bytes / smaller_element);
     range->placements.push_back({parameter, offset});
     range->size = offset + parameter->numel();
@@ -102,8 +91,8 @@ ParameterSpace::ParameterSpace(std::vector<common::Parameter*> parameters, const
 }
 
 void ParameterSpace::allocate(Range& range) const {
-  const auto value_options = at::device(options_.device).dtype(value_type(options_.precision, range.group));
-  const auto state_options = at::device(options_.device).dtype(state_type(options_.precision, range.group));
+  const auto value_options = at::device(options_.device).dtype(value_type(options_.precision, range.traits));
+  const auto state_options = at::device(options_.device).dtype(state_type(options_.precision, range.traits));
   range.size = round_up(range.size, world_size_ * slice_alignment);
   range.owned_begin = options_.sharded ? range.size / world_size_ * rank_ : 0;
   range.owned_end = options_.sharded ? range.size / world_size_ * (rank_ + 1) : range.size;
@@ -141,8 +130,8 @@ void ParameterSpace::initialise(uint64_t seed) {
             common::initial_values(block, seed, row * columns, (row + 1) * columns, begin + row * stride);
         });
       }
-    // Values are rounded from the masters' type, as after an update.
-    const at::Tensor state = drawn.to(state_type(options_.precision, range.group));
+    // The values are rounded from the masters' type, as they are after an update.
+    const at::Tensor state = drawn.to(state_type(options_.precision, range.traits));
     range.values.copy_(state);
     if (has_own_masters(range)) range.masters.copy_(range.owned(state));
   }
@@ -229,7 +218,7 @@ void copy_without_padding(const Piece& piece, size_t element_size, std::span<con
 
 at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
   const at::Tensor on_host =
-      cells(piece, array).to(at::kCPU, state_type(options_.precision, piece.range->group));
+      cells(piece, array).to(at::kCPU, state_type(options_.precision, piece.range->traits));
   const at::Tensor elements = at::empty({piece.end - piece.begin}, on_host.scalar_type());
   copy_without_padding(piece, on_host.element_size(),
                        {static_cast<const std::byte*>(on_host.const_data_ptr()), on_host.nbytes()},
@@ -240,7 +229,7 @@ at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
 void ParameterSpace::write(const Piece& piece, StateArray array, const at::Tensor& elements) {
   TORCH_INTERNAL_ASSERT(elements.numel() == piece.end - piece.begin);
   const Extent extent(piece);
-  const auto type = state_type(options_.precision, piece.range->group);
+  const auto type = state_type(options_.precision, piece.range->traits);
   const at::Tensor logical = at::empty({extent.rows * extent.columns}, type);
   logical.narrow(0, extent.column, elements.numel()).copy_(elements);
   const at::Tensor rows = at::zeros({extent.rows, extent.stride}, type);

@@ -68,26 +68,31 @@ World::World() {
 }
 
 World::~World() {
-  // A destructor cannot report; MPI itself prints what goes wrong here.
+  const CollectiveStatus::Scope scope(collective_status_, "finalize");
+  // A destructor cannot report an error; MPI itself prints what goes wrong here.
   MPI_Barrier(MPI_COMM_WORLD);
   MPI_Finalize();
 }
 
 void World::barrier() const {
+  const CollectiveStatus::Scope scope(collective_status_, "barrier");
   SISA_MPI_CHECK(MPI_Barrier(MPI_COMM_WORLD));
 }
 
 void World::all_reduce(std::span<int64_t> values, Reduction reduction) const {
+  const CollectiveStatus::Scope scope(collective_status_, "all_reduce");
   SISA_MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T,
                                operation(reduction), MPI_COMM_WORLD));
 }
 
 void World::all_reduce(std::span<double> values, Reduction reduction) const {
+  const CollectiveStatus::Scope scope(collective_status_, "all_reduce");
   SISA_MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE,
                                operation(reduction), MPI_COMM_WORLD));
 }
 
 void World::broadcast(std::string& text, int root) const {
+  const CollectiveStatus::Scope scope(collective_status_, "broadcast");
   uint64_t size = text.size();
   SISA_MPI_CHECK(MPI_Bcast(&size, 1, MPI_UINT64_T, root, MPI_COMM_WORLD));
   text.resize(size);
@@ -97,10 +102,34 @@ void World::broadcast(std::string& text, int root) const {
   }
 }
 
-std::vector<std::string> World::all_gather(const std::string& text) const {
-  std::vector<std::string> texts(static_cast<size_t>(size_));
-  texts[static_cast<size_t>(rank_)] = text;
-  for (int root = 0; root < size_; ++root) broadcast(texts[static_cast<size_t>(root)], root);
+std::vector<std::string> World::all_gather(const std::string& text, int max_bytes) const {
+  TORCH_INTERNAL_ASSERT(max_bytes >= size_);
+  const CollectiveStatus::Scope scope(collective_status_, "all_gather");
+  const auto num_ranks = static_cast<size_t>(size_);
+  const uint64_t own_size = text.size();
+  std::vector<uint64_t> sizes(num_ranks);
+  SISA_MPI_CHECK(MPI_Allgather(&own_size, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, MPI_COMM_WORLD));
+
+  std::vector<std::string> texts(num_ranks);
+  std::vector<int> counts(num_ranks), offsets(num_ranks);
+  std::string received;
+  // MPI counts bytes in an int: each call moves the bytes [begin, begin + part) of every text that has them.
+  const uint64_t longest = *std::max_element(sizes.begin(), sizes.end());
+  const auto part = static_cast<uint64_t>(max_bytes / size_);
+  for (uint64_t begin = 0; begin < longest; begin += part) {
+    int total = 0;
+    for (size_t r = 0; r < num_ranks; ++r) {
+      counts[r] = static_cast<int>(std::min(part, sizes[r] - std::min(begin, sizes[r])));
+      offsets[r] = total;
+      total += counts[r];
+    }
+    received.resize(static_cast<size_t>(total));
+    SISA_MPI_CHECK(MPI_Allgatherv(text.data() + std::min(begin, own_size), counts[static_cast<size_t>(rank_)],
+                                  MPI_CHAR, received.data(), counts.data(), offsets.data(), MPI_CHAR,
+                                  MPI_COMM_WORLD));
+    for (size_t r = 0; r < num_ranks; ++r)
+      texts[r].append(received, static_cast<size_t>(offsets[r]), static_cast<size_t>(counts[r]));
+  }
   return texts;
 }
 

@@ -1,7 +1,7 @@
 """count_tests.py RESULTS.xml ALL: the last line of scripts/test.sh, from CTest's JUnit file and the number of tests that were asked for.
 
-A test whose program is missing is "notrun" to CTest, like one that skips itself; here it failed. Tests left out by their label
-(slow, gpu) were skipped. Exit status 1 if a test failed or none passed.
+CTest reports a test whose program is missing as "notrun", like one that was skipped; here it counts as failed. Tests that were left
+out by their label (slow, gpu) count as skipped. The exit status is 1 if a test failed or none passed.
 """
 import pathlib
 import sys

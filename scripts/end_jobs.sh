@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# To be sourced by scripts that start what takes minutes: what they started ends when they do, by Ctrl-C or SIGTERM too.
+# Sourced by scripts that start long jobs. When such a script ends, also by Ctrl-C or SIGTERM, its jobs are ended too.
 end_jobs() {
     jobs -p | xargs -r kill 2>/dev/null || true
     wait 2>/dev/null
 }
-finish() { :; }  # what else there is to do then, for the script to say
+finish() { :; }  # a script may define what else is to be done then
 trap 'trap "" INT TERM; end_jobs; finish' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

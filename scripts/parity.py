@@ -113,7 +113,7 @@ def main():
         difference, largest = (right - ours[name]).abs().max().item(), ours[name].abs().max().item()
         differences[name] = difference / largest if largest > 0 else difference
         print(f"{name:<44} {str(tuple(right.shape)):<18} {difference:10.1e} {differences[name]:10.1e}")
-    # Written so that NaN is a difference too.
+    # Written so that NaN counts as a difference.
     beyond = [name for name, difference in differences.items() if not difference <= arguments.tolerance]
     print(f"largest relative difference: {max(differences.values()):.1e}; "
           f"{len(beyond)} of {len(differences)} tensors are beyond {arguments.tolerance:.0e}")

@@ -74,7 +74,7 @@ def main():
     if unknown:
         give_up(f"{arguments.input} holds what neither the published transformer nor sisa has: {', '.join(unknown[:8])}"
                 + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""))
-    # How far the run had come, as exports of sisa tell it.
+    # The progress of the run, as sisa's exports have it.
     told = {ours: str(content[theirs]) for ours, theirs in (("step", "step"), ("tokens", "tokens_seen"))
             if isinstance(content.get(theirs), int)}
     copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}  # of storage of their own

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Finds what building and running need and installs what is missing; quick when nothing is. Sourced by quickstart.sh and test.sh,
-# which go on in the environment that it makes; run by itself, it installs and ends.
+# Looks for everything that is needed to build and run the program, and installs what is missing. Sourced by quickstart.sh and test.sh,
+# which use the environment that it sets up; run by itself, it only installs.
 #   SISA_NO_APT=1        never call apt: what is missing must be there otherwise (conda, modules: CMAKE_PREFIX_PATH)
 #   SISA_PYTHON=PROGRAM  a Python interpreter that has torch 2.11.0; without it .venv in the checkout is made and used
 set -euo pipefail
@@ -11,7 +11,7 @@ mkdir -p "$logs"
 # Debian's and Ubuntu's packages. bible-kjv and bible-kjv-text bring the quickstart's text, clang-format the check of our style.
 packages=(g++ cmake ninja-build ccache python3 python3-venv openmpi-bin libopenmpi-dev libhdf5-dev libyaml-cpp-dev libcli11-dev
     nlohmann-json3-dev libzstd-dev zlib1g-dev libxxhash-dev libgtest-dev libgmock-dev clang-format bible-kjv bible-kjv-text)
-# What one can do without: ccache only makes later builds faster, and the style's test skips itself.
+# Optional packages: ccache only makes later builds faster, and the test of the style is skipped without clang-format.
 dispensable=(ccache clang-format)
 
 say() { printf '%s\n' "$*"; }
@@ -24,7 +24,8 @@ stage() {  # says what begins
 }
 stage_done() { printf '    %s (%d s)\n' "${1:-done}" $((SECONDS - stage_start)); }
 
-# logged NAME COMMAND…: output to build/NAME.log, a sign of life every ten seconds, the log's end if the command fails.
+# logged NAME COMMAND…: runs a command with its output in build/NAME.log. Prints the log's last line every ten seconds, and the end of
+# the log if the command fails.
 logged() {
     local log="$logs/$1.log" begin=$SECONDS status=0
     shift
@@ -53,7 +54,7 @@ check_cmake() {
         refuse "CMake $version is too old: 3.25 or newer is needed. Put a newer one first on the PATH ('pip install cmake' brings it)."
 }
 
-# Whether a package's purpose is met without it. Libraries are left to CMake's own search, in `missing_packages`.
+# Whether what a package provides is there without it. For libraries the answer is CMake's, in `libraries_missing`.
 found_otherwise() {
     case "$1" in
         g++) command -v "${CXX:-c++}" ;;
@@ -68,7 +69,7 @@ found_otherwise() {
     esac >/dev/null 2>&1
 }
 
-# Sets `missing`: those packages that neither dpkg nor a search for what they bring finds.
+# Sets `missing` to the packages that are not installed and whose content is not found either.
 find_missing() {
     local package libraries_missing="${packages[*]}" absent=()
     missing=()
@@ -87,7 +88,7 @@ find_missing() {
     done
 }
 
-# Why apt cannot be used; prints nothing if it can.
+# Prints why apt cannot be used, or nothing if it can.
 apt_refusal() {
     if [ -n "${SISA_NO_APT:-}" ]; then
         say "SISA_NO_APT is set, so apt was not asked."
@@ -127,7 +128,7 @@ Ask your administrator for them, or bring the same from conda-forge or your clus
 CMAKE_PREFIX_PATH (README.md, \"Without apt\"); then call this again."
 }
 
-torch_version() {  # of an interpreter's torch, without a local part such as +cpu; empty if it has none
+torch_version() {  # prints the version of an interpreter's torch without a suffix such as +cpu; nothing if it has no torch
     "$1" -c 'import importlib.metadata as m; print(m.version("torch").split("+")[0])' 2>/dev/null || true
 }
 
@@ -154,7 +155,7 @@ install_libtorch() {
     stage_done installed
 }
 
-# configure PRESET: skipped where it has been done with the same Python; the build configures again by itself when a CMake file changes.
+# configure PRESET: does nothing if the preset was configured with the same Python; CMake itself notices changed CMake files.
 configure() {
     local folder="$root/build/$1"
     if [ -f "$folder/build.ninja" ] && grep -qx "Python3_EXECUTABLE:[A-Z]*=$SISA_PYTHON" "$folder/CMakeCache.txt"; then return 0; fi
@@ -165,7 +166,7 @@ configure() {
     stage_done configured
 }
 
-# build PRESET TARGET: on all cores, as far as memory goes (reading LibTorch's headers takes a compiler about 1.5 GB).
+# build PRESET TARGET: on as many cores as memory allows (a compiler needs about 1.5 GB to read LibTorch's headers).
 build() {
     local jobs memory
     jobs="$(nproc)"

@@ -46,7 +46,7 @@ done
 # shellcheck source=scripts/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-modules_present() {  # whether Python has what tests/requirements.txt pins
+modules_present() {  # whether Python has the packages in tests/requirements.txt
     "$SISA_PYTHON" - "$root/tests/requirements.txt" <<'EOF' 2>/dev/null
 import importlib.metadata, re, sys
 for name, version, marker in re.findall(r"^(\w+)==([\w.]+)(?:; python_version (.*))?$", open(sys.argv[1]).read(), re.MULTILINE):
@@ -74,7 +74,7 @@ results="$root/build/$preset/test-results.xml"
 rm -f "$results"
 if [ "$preset" = asan ]; then export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"; fi  # MPI and CUDA keep memory to the end
 stage "Running the tests"
-# Four at a time on two cores, since those of several ranks wait for one another much of the time.
+# Four tests at a time on two cores, because the ranks of an MPI test wait for one another much of the time.
 ctest --test-dir "$root/build/$preset" --parallel 4 --output-on-failure --output-junit "$results" "${selection[@]}" "$@" || true
 num_all="$(ctest --test-dir "$root/build/$preset" --show-only "$@" | sed -n 's/^Total Tests: //p')"
 exec "$SISA_PYTHON" "$root/scripts/count_tests.py" "$results" "${num_all:-0}"

@@ -43,7 +43,7 @@ class GzipStream : public ByteStream {
   }
   size_t read(char* out, size_t size) override {
     const int count = gzread(file_.get(), out, static_cast<unsigned>(size));
-    if (count > 0 && gzdirect(file_.get()))  // zlib hands on unchanged what is not gzip
+    if (count > 0 && gzdirect(file_.get()))  // zlib passes on unchanged what is not gzip
       throw Error("{} is not compressed by gzip, as its name says. Rename it.", name_);
     int code = Z_OK;
     const char* reason = gzerror(file_.get(), &code);
@@ -65,7 +65,7 @@ class ZstdStream : public ByteStream {
   size_t read(char* out, size_t size) override {
     ZSTD_outBuffer output{out, size, 0};
     while (true) {
-      // Also without input: the decoder holds back what did not fit last time.
+      // Called without new input as well, since the decoder keeps output that did not fit last time.
       const size_t before = input_.pos;
       const size_t code = ZSTD_decompressStream(context_.get(), &output, &input_);
       if (ZSTD_isError(code))

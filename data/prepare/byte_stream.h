@@ -1,4 +1,4 @@
-// Bytes of a file, unpacked.
+// A stream of a file's bytes, decompressed.
 #pragma once
 
 #include <cstddef>
@@ -12,17 +12,19 @@ namespace sisa::data {
 class ByteStream {
  public:
   virtual ~ByteStream() = default;
-  // At most `size` bytes, to `out`; 0: the end. Throws Error if the file cannot be read or unpacked.
+  // Writes at most `size` bytes to `out` and returns how many; 0 at the end. Throws Error if the file cannot
+  // be read or decompressed.
   virtual size_t read(char* out, size_t size) = 0;
-  // Bytes of the file itself, packed as they are, that were read so far; for progress.
+  // How many bytes of the file itself, in their compressed form, were read so far. For progress reports.
   virtual int64_t consumed() const = 0;
 };
 
-// "-" is standard input; what ends in .gz or .zst is unpacked, any number of parts after one another. Starts
-// at the byte `offset` of a file that is not packed. Throws Error if it cannot be opened.
+// Opens a file; "-" is standard input. Files whose names end in .gz or .zst are decompressed, even if they
+// consist of several compressed parts. `offset`, where the stream starts, must be 0 for compressed files.
+// Throws Error if the file cannot be opened.
 std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path, int64_t offset = 0);
 
-bool is_packed(const std::filesystem::path& path);           // .gz or .zst
+bool is_packed(const std::filesystem::path& path);           // compressed: .gz or .zst
 std::string stream_name(const std::filesystem::path& path);  // for messages
 
 }  // namespace sisa::data

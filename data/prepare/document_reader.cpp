@@ -13,7 +13,7 @@ namespace sisa::data {
 namespace {
 
 constexpr std::string_view white_space = " \t\r\n";
-constexpr size_t read_size = size_t{1} << 18;  // bytes that are read at once
+constexpr size_t read_size = size_t{1} << 18;  // bytes of one read
 constexpr int64_t everything = std::numeric_limits<int64_t>::max();
 
 }  // namespace
@@ -69,10 +69,10 @@ LineStream::LineStream(std::unique_ptr<ByteStream> stream, int64_t offset)
     : stream_(std::move(stream)), offset_(offset) {}
 
 void LineStream::take(int64_t end, std::string& lines) {
-  if (end <= offset_) return;  // the last line that was taken reaches beyond
+  if (end <= offset_) return;  // the last line that was taken reaches beyond `end`
   size_t searched = 0;
   while (true) {
-    // From the byte before `end` on: at the earliest that one ends the line.
+    // The search starts at the byte before `end`, the earliest one that can end the line.
     searched = std::max(searched, static_cast<size_t>(std::min<int64_t>(
                                       end - 1 - offset_, static_cast<int64_t>(buffer_.size()))));
     const size_t found = buffer_.find('\n', searched);
@@ -81,7 +81,7 @@ void LineStream::take(int64_t end, std::string& lines) {
     if (last && fill()) continue;
     const size_t count = last ? buffer_.size() : found + 1;
     offset_ += static_cast<int64_t>(count);
-    if (last && lines.empty()) return lines.swap(buffer_);  // a long text is held once
+    if (last && lines.empty()) return lines.swap(buffer_);  // so that a long text is in memory only once
     lines.append(buffer_, 0, count);
     buffer_.erase(0, count);
     return;

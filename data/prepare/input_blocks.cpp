@@ -14,7 +14,7 @@
 namespace sisa::data {
 namespace {
 
-constexpr int64_t packing = 4;  // unpacked bytes a packed byte, about
+constexpr int64_t packing = 4;  // an estimate of the decompressed bytes per compressed byte
 constexpr size_t streams_a_team = 4;
 
 Input look_at(const std::filesystem::path& path) {
@@ -39,12 +39,13 @@ struct Team {
   int member, members;
 };
 
-// The streams, which are `streams` of `units`, that fall to `part`, and how it shares them.
+// Which of the compressed streams, given as indices of `units`, `part` works on, each with the part's place
+// in the team that shares it.
 std::vector<std::pair<size_t, Team>> deal(std::vector<size_t> streams, const std::vector<Unit>& units,
                                           int part, int num_parts) {
   const int teams = std::clamp(static_cast<int>(streams.size() / streams_a_team), 1, num_parts);
   const auto members = [&](int team) { return (num_parts - team + teams - 1) / teams; };
-  // The largest first, each to the team with the least for each member.
+  // The largest stream first, each to the team with the fewest bytes per member.
   std::stable_sort(streams.begin(), streams.end(),
                    [&](size_t a, size_t b) { return units[a].bytes > units[b].bytes; });
   std::vector<double> load(static_cast<size_t>(teams));
@@ -70,7 +71,7 @@ std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths) {
 
 std::vector<Unit> list_units(const std::vector<Input>& inputs, int64_t block_bytes) {
   std::vector<Unit> units;
-  int64_t room = 0;  // bytes that the last unit may still take
+  int64_t room = 0;  // how many bytes the last unit may still take
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto& [path, regular, bytes, time] = inputs[i];
     const int64_t unpacked = is_packed(path) ? packing * bytes : bytes;
@@ -116,7 +117,8 @@ BlockSource::BlockSource(const std::vector<Input>& inputs, const std::vector<Uni
   const auto streams = deal(packed, units, part, num_parts);
   own.insert(own.end(), streams.begin(), streams.end());
   std::sort(own.begin(), own.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  // Left out last, as processes that begin at different times would deal differently.
+  // Finished units are left out only now: processes that start at different times see different ones, and the
+  // assignment above must be the same for all.
   for (const auto& [unit, team] : own)
     if (!done(unit)) waiting_.push_back({unit, team.member, team.members, nullptr});
 }
@@ -206,7 +208,7 @@ int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Blo
       const int64_t before = std::max<int64_t>(0, unit.begin - 1);
       LineStream stream(open_stream(inputs[unit.first].path, before), before);
       std::string lines;
-      stream.take(unit.begin, lines);  // the end of a line that begins before
+      stream.take(unit.begin, lines);  // the rest of a line that begins before the range
       lines.clear();
       stream.take(unit.end, lines);
       return read_lines(lines, of(unit.first));

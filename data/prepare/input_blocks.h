@@ -1,5 +1,6 @@
-// The inputs of a preparation, cut into blocks of whole documents. The cuts depend on the inputs alone, and
-// each block is worked on by itself: so any number of processes and threads gives the same result.
+// Divides the inputs of a preparation into blocks of whole documents. The division depends on the inputs
+// alone and each block is processed by itself, so that the result does not depend on the number of processes
+// and threads.
 #pragma once
 
 #include <condition_variable>
@@ -19,52 +20,54 @@ namespace sisa::data {
 
 struct Input {
   std::filesystem::path path;  // "-": standard input
-  bool regular = true;         // else a pipe or standard input, which can be read once only
-  int64_t bytes = 0;           // of the file; 0 of a pipe
-  int64_t time = 0;            // last change, ns since an epoch; 0 of a pipe
+  bool regular = true;         // false for a pipe and standard input, which can be read only once
+  int64_t bytes = 0;           // the size of the file; 0 for a pipe
+  int64_t time = 0;            // of the last change, in nanoseconds since 1970; 0 for a pipe
 };
-// Throws Error if a path is no file to read, or if standard input is named twice.
+// Throws Error if a path is not a readable file, or if standard input is named twice.
 std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths);
 
-// Consecutive blocks that are read from one place.
+// A part of the inputs that is read sequentially, as one block or several.
 struct Unit {
   enum class Kind {
-    files,  // the inputs [first, last) whole: one block
-    range,  // the lines of a file that begin in its bytes [begin, end): one block
-    stream  // one input, from its start to its end: a block for every `block_bytes` unpacked bytes
+    files,  // all of the inputs [first, last), as one block
+    range,  // the lines of the input `first` that begin in its bytes [begin, end), as one block
+    stream  // all of the input `first`, as one block for every `block_bytes` decompressed bytes
   };
   Kind kind = Kind::files;
-  size_t first = 0, last = 0;
-  int64_t begin = 0, end = 0;
-  int64_t bytes = 0;  // of the files; 0 of a pipe
+  size_t first = 0, last = 0;  // inputs
+  int64_t begin = 0, end = 0;  // bytes, for a range
+  int64_t bytes = 0;           // the size of this part of the files, compressed as they are; 0 for a pipe
 };
-// In order of the documents. Small files share a block.
+// The units of the inputs, in the order of the documents. Small files share a unit.
 std::vector<Unit> list_units(const std::vector<Input>& inputs, int64_t block_bytes);
 
 struct Block {
   size_t unit = 0;
   int64_t number = 0;       // within its unit
-  bool last = true;         // of its unit
-  int64_t input_bytes = 0;  // of the files, packed as they are
-  // Of a stream only:
+  bool last = true;         // the last one of its unit
+  int64_t input_bytes = 0;  // how many bytes of the files it takes, compressed as they are
+  // For blocks of a stream only:
   std::string text;
-  bool lines = true;         // of JSON; else the text is one document
-  int64_t lines_before = 0;  // in a pipe, which cannot be read again to count them
+  bool lines = true;         // the text is lines of JSON; otherwise one document
+  int64_t lines_before = 0;  // lines before the block, for a pipe, which cannot be read again to count them
 };
 
-// The blocks that fall to one of several parts, each a process. Ranges and groups of files are dealt in turn.
-// A packed stream must be unpacked from its start, which one process does alone if there are at least four of
-// them for each; where there are fewer, teams of processes share them, each unpacking all and taking every
-// n-th block. Pipes fall to part 0.
+// The blocks that one of several processes (a "part") works on. Ranges and groups of files are assigned to
+// the parts in turn. A compressed stream has to be decompressed from its start. If there are at least four
+// such streams per part, each stream is assigned to one part. If there are fewer, teams of n parts share
+// streams: each member decompresses the whole stream and takes every n-th block. Pipes are assigned to part
+// 0.
 class BlockSource {
  public:
-  // `done(unit)`: a unit to leave out. The inputs and units must outlive this.
+  // Units for which `done(unit)` is true are left out. The inputs and units must outlive this object.
   BlockSource(const std::vector<Input>& inputs, const std::vector<Unit>& units, int64_t block_bytes, int part,
               int num_parts, const std::function<bool(size_t unit)>& done);
-  // The next block, for any thread; false if there is none left. Streams are read here, by one thread at a
-  // time each. Throws Error, with the block's unit set, if one cannot be read; then the others get false.
+  // Gives the next block to the calling thread, which may be any; false if there is none left. Streams are
+  // read in this call, each by one thread at a time. Throws Error, with the block's unit set, if a stream
+  // cannot be read; from then on calls return false.
   bool next(Block& block);
-  void stop();  // no more blocks
+  void stop();  // from now on next() returns false
 
  private:
   struct Stream {
@@ -74,28 +77,30 @@ class BlockSource {
     bool lines = true, busy = false;
     int64_t next_block = 0, lines_before = 0, consumed = 0;
   };
-  bool read(Stream& stream, Block& block) const;  // false: at the end, and the last block is another's
+  // Reads up to the next block of this part; false if the stream ended with a block of another part.
+  bool read(Stream& stream, Block& block) const;
   void open(Stream& stream) const;
 
   const std::vector<Input>& inputs_;
   const std::vector<Unit>& units_;
   const int64_t block_bytes_;
-  std::mutex mutex_;  // of all that follows
+  std::mutex mutex_;  // guards all members below
   std::condition_variable changed_;
   std::deque<Stream> waiting_;
   std::list<Stream> open_;
   bool stopped_ = false;
 };
 
-// Hands the documents of a block to `document`, and so on: DocumentVisitor, with the number of the input put
-// before. Returns the number of lines; 0 for whole files. Lines are counted from the block's start.
+// Like DocumentVisitor, with the index of the input as an additional first argument. Lines are counted from
+// the block's start.
 struct BlockVisitor {
   std::function<void(size_t input, std::string_view text)> document;
   std::function<void(size_t input, int64_t line, const std::string& reason, std::string_view advice)> bad;
 };
+// Passes the documents of a block to the visitor. Returns the number of lines; 0 for a block of whole files.
 int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
                    const BlockVisitor& visitor);
-// Lines of its file before the block; reads what is before.
+// The number of lines of its file before the block. Reads the file up to the block.
 int64_t lines_before(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
                      int64_t block_bytes);
 

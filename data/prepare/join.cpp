@@ -21,13 +21,13 @@ using common::format_count;
 using common::Hash128;
 namespace fs = std::filesystem;
 
-// A set of hashes, open-addressed, of known capacity.
+// A set of hashes with open addressing, for at most `capacity` of them.
 class HashSet {
  public:
   explicit HashSet(uint64_t capacity) : slots_(capacity + capacity / 2 + 1) {}
-  // Whether it is new.
+  // Returns whether the hash was not in the set before.
   bool insert(Hash128 hash) {
-    if (hash == Hash128{}) hash.low = 1;  // zero marks a free slot
+    if (hash == Hash128{}) hash.low = 1;  // zero marks an empty slot
     for (size_t i = hash.low % slots_.size();; i = i + 1 == slots_.size() ? 0 : i + 1) {
       if (slots_[i] == hash) return false;
       if (slots_[i] == Hash128{}) return slots_[i] = hash, true;
@@ -38,11 +38,11 @@ class HashSet {
   std::vector<Hash128> slots_;
 };
 
-// Consecutive tokens of one piece, as a token file takes them.
+// A run of consecutive tokens of one piece, which go to a token file.
 struct Extent {
   size_t piece;
   uint64_t first, count;
-  bool cut;  // an end of the document follows that is not in the piece
+  bool cut;  // ends within a document, so that an end-of-document token has to be added
 };
 
 struct PlannedFile {
@@ -82,8 +82,8 @@ class Plan {
   int64_t file_tokens_;
   std::vector<PlannedFile> files_;
   struct {
-    std::optional<size_t> open;  // its file that is not yet full
-    int number = 0;              // of the next
+    std::optional<size_t> open;  // the index of the file that is not yet full
+    int number = 0;              // of the next file
   } splits_[2];
 };
 
@@ -129,7 +129,7 @@ class Joiner {
     });
   }
 
-  // Counts everything and finds the documents that are repeated.
+  // Counts the documents and finds those that are repeated.
   void survey() {
     manifest_.tokenizer = tokenizer_.fingerprint();
     manifest_.vocab_size = tokenizer_.vocab_size();
@@ -143,7 +143,7 @@ class Joiner {
       seen.emplace(documents);
       manifest_.duplicate_documents = 0;
     }
-    std::vector<uint64_t> lines(inputs_.size());  // so far
+    std::vector<uint64_t> lines(inputs_.size());  // of each input, in the pieces so far
     for (size_t p = 0; p < pieces_.size(); ++p) {
       const Piece piece(pieces_[p]);
       const PieceInfo& info = piece.info();
@@ -169,7 +169,7 @@ class Joiner {
     hold_out_.settle();
   }
 
-  // Calls use(number of the piece, piece, document, its first token) for what is not repeated.
+  // Calls use(index of the piece, piece, document, its first token) for every document that is not repeated.
   template <typename Use>
   void for_each_document(const Use& use) const {
     auto repeated = repeated_.begin();
@@ -196,7 +196,7 @@ class Joiner {
   }
 
   void lay_out() {
-    auto left = static_cast<uint64_t>(hold_out_.trained_tokens());  // to train on, of few documents
+    auto left = static_cast<uint64_t>(hold_out_.trained_tokens());  // to train on, if there are few documents
     for_each_document([&](size_t p, const Piece& piece, const PieceDocument& document, uint64_t first) {
       const uint64_t length = document.tokens - 1;
       const auto whole = [&](Split split) {
@@ -225,7 +225,7 @@ class Joiner {
     uint64_t tokens = 0;
     int64_t text_bytes = 0;  // of these tokens
   };
-  // A place among the first `tokens` tokens of a document where a character ends, the last one.
+  // The last place among the first `tokens` tokens of a document at which a character ends.
   Cut cut_at(const Piece& piece, const PieceDocument& document, uint64_t first, uint64_t tokens) const {
     std::vector<uint32_t> ids(std::min(tokens + 1, document.tokens));
     piece.read(first, ids);
@@ -292,7 +292,8 @@ class Joiner {
   Plan plan_;
   Manifest manifest_;
   int64_t text_bytes_ = 0;
-  std::vector<std::pair<size_t, size_t>> repeated_;  // piece and place of documents that came before
+  // The piece, and the index in it, of each document that repeats an earlier one.
+  std::vector<std::pair<size_t, size_t>> repeated_;
 };
 
 }  // namespace

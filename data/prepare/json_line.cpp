@@ -13,7 +13,7 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-// Whether any of eight bytes ends a run of plain characters of a string: '"', '\\' or a control character.
+// Whether one of eight bytes cannot stand in a string as it is: '"', '\\' or a control character.
 bool has_special(uint64_t eight) {
   constexpr uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
   const auto has_zero = [](uint64_t x) { return (x - ones) & ~x & highs; };
@@ -21,24 +21,8 @@ bool has_special(uint64_t eight) {
   return (control | has_zero(eight ^ ('"' * ones)) | has_zero(eight ^ ('\\' * ones))) != 0;
 }
 
-void append_utf8(uint32_t code, std::string& out) {
-  const auto continuation = [&](int shift) { out += static_cast<char>(0x80 | (code >> shift & 0x3F)); };
-  if (code < 0x80) {
-    out += static_cast<char>(code);
-  } else if (code < 0x800) {
-    out += static_cast<char>(0xC0 | code >> 6);
-    continuation(0);
-  } else if (code < 0x10000) {
-    out += static_cast<char>(0xE0 | code >> 12);
-    continuation(6), continuation(0);
-  } else {
-    out += static_cast<char>(0xF0 | code >> 18);
-    continuation(12), continuation(6), continuation(0);
-  }
-}
-
-// Goes through valid JSON from left to right. Each function takes what its name says and returns false where
-// something else stands.
+// Scans JSON from left to right. Each function consumes what its name says and returns false if something
+// else stands there.
 class Scanner {
  public:
   explicit Scanner(std::string_view line) : at_(line.data()), end_(line.data() + line.size()) {}
@@ -65,7 +49,7 @@ class Scanner {
     take('-');
     if (!take('0') && !digits()) return false;
     if (take('.') && !digits()) return false;
-    // The parser that decides otherwise refuses numbers beyond a double's range.
+    // Long numbers are left to the general parser, which refuses numbers beyond a double's range.
     return at_ - begin <= 300 && (at_ == end_ || (*at_ != 'e' && *at_ != 'E'));
   }
   bool digits() {
@@ -73,7 +57,7 @@ class Scanner {
     while (at_ < end_ && is_digit(*at_)) ++at_;
     return at_ > begin;
   }
-  // The characters up to the next special one.
+  // Consumes the characters up to the next special one.
   std::string_view plain() {
     const char* begin = at_;
     uint64_t eight = 0;
@@ -89,7 +73,7 @@ class Scanner {
     name = plain();
     return take('"');
   }
-  // `out` may be null.
+  // `out` may be null here and below; the content is then dropped.
   bool string(std::string* out) {
     if (!take('"')) return false;
     if (out) out->clear();
@@ -159,7 +143,7 @@ class Scanner {
       if (!take(',')) return false;
     }
   }
-  // Its field `text` goes to `text`, unless that is null, and must be a string then.
+  // Unless `text` is null, the object's field `text` must be a string and goes there.
   bool object(std::string* text, int depth) {
     if (depth == 64 || (spaces(), !take('{'))) return false;
     spaces();
@@ -180,7 +164,7 @@ class Scanner {
   }
 
   const char *at_, *end_;
-  bool found_ = false;  // a field `text`
+  bool found_ = false;  // whether there was a field `text`
 };
 
 }  // namespace

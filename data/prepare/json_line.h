@@ -1,4 +1,4 @@
-// The text in a line of JSON.
+// Reads the text out of a line of JSON.
 #pragma once
 
 #include <string>
@@ -6,13 +6,14 @@
 
 namespace sisa::data {
 
-// Reads the field `text`, a string, of the object in `line` (RFC 8259; of fields with equal names the last
-// counts). Returns "" or what is wrong with the line, such as "is no JSON object"; then `text` is undefined.
+// Reads the field `text`, a string, of the JSON object in `line` (RFC 8259; if there are several such fields,
+// the last one). Returns "", or what is wrong with the line, such as "is no JSON object"; `text` is undefined
+// then.
 std::string read_text_field(std::string_view line, std::string& text);
 
-// The same for common lines only, about ten times as fast as a general parser: false leaves the verdict to
-// one. What is refused besides wrong lines: escapes in names, numbers with exponents or more than 300 digits,
-// 64 levels of nesting.
+// The same for ordinary lines only, about ten times as fast as a general parser. Returns false if a general
+// parser has to decide: for lines that are wrong, and for escapes in names, numbers with an exponent or more
+// than 300 digits, and 64 or more levels of nesting.
 bool read_text_field_quickly(std::string_view line, std::string& text);
 
 }  // namespace sisa::data

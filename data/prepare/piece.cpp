@@ -16,10 +16,10 @@
 namespace sisa::data {
 namespace {
 
-// Then: documents, ids, the reason of the first bad document.
+// The beginning of the file. The documents, the ids and the reason of the first bad document follow.
 struct Header {
   PieceInfo info;
-  uint64_t checksum;  // of what follows
+  uint64_t checksum;  // of everything after the header
   uint64_t own_checksum;
 
   uint64_t hash() const {

@@ -1,5 +1,6 @@
-// The tokens of one block, between tokenising and joining. Files of this program for itself: what they hold
-// is as it lies in memory, and no other version reads them.
+// Pieces: files with the tokens of one block each, which exist between tokenising and joining. Their
+// structures are written as they are in memory, so that only the version of the program that wrote a piece
+// can read it.
 #pragma once
 
 #include <cstdint>
@@ -17,33 +18,34 @@ namespace sisa::data {
 
 struct PieceDocument {
   common::Hash128 hash;  // of the text
-  uint64_t input = 0;
-  uint64_t tokens = 0;  // the end-of-document token included
+  uint64_t input = 0;    // the index of its input
+  uint64_t tokens = 0;   // including the end-of-document token
   uint64_t text_bytes = 0;
 };
 
 struct PieceInfo {
-  uint64_t job = 0;           // of which preparation
-  uint64_t content_hash = 0;  // of the block's text; 0 if that comes from a file that can be read again
-  uint64_t input = 0;         // the first
-  uint64_t input_bytes = 0;   // as of Block
-  uint64_t last = 0;          // 1: the last block of its unit
-  uint64_t lines = 0;         // as read_block returns them
+  uint64_t job = 0;           // the hash of Preparation::job()
+  uint64_t content_hash = 0;  // of the block's text if it is from a pipe; 0 if it is from a file
+  uint64_t input = 0;         // the index of the block's first input
+  uint64_t input_bytes = 0;   // see Block
+  uint64_t last = 0;          // 1 for the last block of its unit
+  uint64_t lines = 0;         // what read_block returned
   uint64_t bytes_per_id = 2;  // 2 or 4
   uint64_t documents = 0, tokens = 0, text_bytes = 0;
   uint64_t bad = 0;                                            // documents that could not be read
-  uint64_t bad_input = 0, bad_line = 0, bad_reason_bytes = 0;  // of the first
+  uint64_t bad_input = 0, bad_line = 0, bad_reason_bytes = 0;  // of the first bad document
 };
 
 class PieceWriter {
  public:
-  PieceInfo info;  // the caller's: job to bytes_per_id
+  PieceInfo info;  // the caller sets `job` to `bytes_per_id`
 
-  // `ids` end with the end-of-document token.
+  // Adds a document; the last of `ids` is the end-of-document token.
   void add(uint64_t input, std::string_view text, std::span<const uint32_t> ids);
   void add_bad(uint64_t input, int64_t line, const std::string& reason);
-  // Under another name first, so that a file under `path` is whole, unless the machine itself stopped: it is
-  // not synced. Throws SystemError if the disk is full.
+  // Writes the file under a temporary name and renames it, so that a file with the name `path` is complete.
+  // It is not forced to the disk and may be incomplete after a crash of the machine. Throws SystemError if
+  // the disk is full.
   void write(const std::filesystem::path& path);
 
  private:
@@ -53,16 +55,17 @@ class PieceWriter {
 
 class Piece {
  public:
-  // Absent if there is no such file, or if it is of another job or not whole. Reads the header only.
+  // Nothing if there is no such file, or if it belongs to another job or is not complete. Reads only the
+  // header.
   static std::optional<PieceInfo> find(const std::filesystem::path& path, uint64_t job);
 
-  explicit Piece(const std::filesystem::path& path);  // one that was found
+  explicit Piece(const std::filesystem::path& path);  // of a piece that find() found
   const PieceInfo& info() const { return info_; }
   std::span<const PieceDocument> documents() const;
   std::string_view bad_reason() const;
-  // Copies the ids [first, first + out.size()), which there must be.
+  // Copies the ids [first, first + out.size()), which must exist.
   void read(uint64_t first, std::span<uint32_t> out) const;
-  bool intact() const;  // reads everything
+  bool intact() const;  // whether the checksum is right; reads the whole file
 
  private:
   common::MappedFile file_;

@@ -1,9 +1,6 @@
 #include "data/prepare/prepare.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,11 +12,11 @@
 #include <optional>
 #include <set>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "common/error.h"
 #include "common/file.h"
+#include "common/file_lock.h"
 #include "common/hash.h"
 #include "common/threads.h"
 #include "data/prepare/join.h"
@@ -31,7 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr int piece_version = 1;
-constexpr auto patience = std::chrono::seconds(3);  // for the ranks of a killed run to end
+constexpr auto patience = std::chrono::seconds(3);  // time for the ranks of a killed run to end
 
 void check(const PrepareOptions& o) {
   if (!(o.validation >= 0 && o.validation <= 0.5))
@@ -53,14 +50,14 @@ std::string describe_job(const PrepareOptions& options, const std::vector<Input>
         {{"path", regular ? fs::absolute(path).lexically_normal().string() : path.string()},
          {"bytes", bytes},
          {"changed", time}});
-  // Names of files need not be UTF-8, as JSON is.
+  // JSON is UTF-8, but names of files need not be.
   return job.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-// What a preparation writes into a folder before it is a dataset, under final names or not.
+// Files that a preparation writes into the output before its manifest, under their final or temporary names.
 std::vector<fs::path> remnants(const fs::path& folder) {
   std::vector<fs::path> files;
-  std::error_code unreadable;  // then there is nothing that could be overwritten
+  std::error_code unreadable;  // a folder that cannot be read holds nothing that could be overwritten
   for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
     const std::string name = entry.path().filename().string();
     for (const char* begin : {"train-", "validation-", "tokenizer.json", "manifest.json"})
@@ -87,10 +84,6 @@ Preparation::Preparation(PrepareOptions options, const Tokenizer& tokenizer)
   job_hash_ = common::hash64(job_);
 }
 
-Preparation::~Preparation() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
 int64_t Preparation::input_bytes() const {
   int64_t sum = 0;
   for (const Input& input : inputs_) {
@@ -106,18 +99,17 @@ fs::path Preparation::piece_path(size_t unit, int64_t number) const {
 
 void Preparation::lock() {
   const fs::path path = job_file();
-  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0)
+  if (!std::ofstream(path, std::ios::app))
     throw Error("Cannot write {}: {}. Choose an output folder that you may write to.", path.string(),
                 std::strerror(errno));
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return;  // a file system without locks: then nobody is kept out
-    if (std::chrono::steady_clock::now() > end)
-      throw Error("Another process is preparing {}. Wait until it ends, or choose another folder.",
-                  options_.output.string());
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  try {
+    lock_ = common::FileLock::acquire(path, patience, common::FileLock::Content::left_alone);
+  } catch (const SystemError&) {
+    return;  // a file system without locks: nobody is kept out
   }
+  if (!lock_)
+    throw Error("Another process is preparing {}. Wait until it ends, or choose another folder.",
+                options_.output.string());
 }
 
 Preparation::Start Preparation::begin() {
@@ -132,7 +124,7 @@ Preparation::Start Preparation::begin() {
   lock();
   const std::string begun = common::read_file(job_file());
   if (is_dataset(options_.output)) {
-    if (begun.empty()) fs::remove(job_file());  // another process came between
+    if (begun.empty()) fs::remove(job_file());  // another process finished the dataset in the meantime
     if (begun != job_ || input_bytes() == 0) refuse_dataset(options_.output);
     tidy();
     return {true, ""};
@@ -146,7 +138,7 @@ Preparation::Start Preparation::begin() {
           "{} holds what is left of a preparation of other inputs, or with another tokenizer. It is removed; "
           "this one starts over.",
           options_.output.string());
-    std::ofstream(job_file()) << job_;  // if only half of it is written, the next run starts over
+    std::ofstream(job_file()) << job_;  // if it is written incompletely, the next run starts over
   }
   if (!begun.empty())
     for (const fs::path& file : remnants(options_.output)) fs::remove(file);
@@ -175,19 +167,19 @@ void Preparation::clear() {
 }
 
 void Preparation::tidy() {
-  std::error_code ignored;  // a file that is not ours keeps the folder
+  std::error_code ignored;  // the folder stays if it holds a file that is not ours
   if (fs::exists(folder(), ignored)) clear();
   fs::remove(folder(), ignored);
-  fs::remove(job_file());  // in one instant: unfinished until here, finished from here
+  fs::remove(job_file());  // from this moment on the dataset counts as finished
 }
 
 void Preparation::tokenize(int part, int num_parts) {
-  // Other processes' pieces are looked for among these alone: network file systems remember for a while that
-  // a file was not there, and finish() would not see it.
+  // Only pieces that exist now are looked at. Asking for a piece that another process has yet to make would
+  // harm: network file systems remember for a while that a file did not exist, and finish() would not see it.
   std::set<fs::path> there;
   for (const auto& entry : fs::directory_iterator(folder())) there.insert(entry.path());
   const auto done = [&](size_t unit) {
-    if (!inputs_[units_[unit].first].regular) return false;  // its content is compared
+    if (!inputs_[units_[unit].first].regular) return false;  // a pipe is read again, and its content compared
     for (int64_t number = 0;; ++number) {
       const fs::path path = piece_path(unit, number);
       const auto info = there.contains(path) ? Piece::find(path, job_hash_) : std::nullopt;
@@ -198,7 +190,7 @@ void Preparation::tokenize(int part, int num_parts) {
   BlockSource source(inputs_, units_, options_.block_bytes, part, num_parts, done);
   std::mutex mutex;
   std::exception_ptr error;
-  std::pair<size_t, int64_t> failed;  // the first block, of those that failed
+  std::pair<size_t, int64_t> failed;  // unit and number of the first block that failed
   common::parallel_for(options_.threads, options_.threads, [&](int64_t) {
     Block block;
     try {

@@ -4,8 +4,8 @@
 //   . . . 0 x . . . . . 0      inputs
 //   - - - - - - - - - - x      targets
 //
-// Random tokens, with a special one, 0, at a random place and at the end: there, what followed it the first
-// time is to be predicted.
+// Random tokens with a special token, 0, at a random position and at the end. At the end the token that
+// followed the special one the first time is to be predicted.
 #pragma once
 
 #include "data/tasks/kind.h"

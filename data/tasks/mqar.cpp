@@ -45,14 +45,14 @@ class Mqar final : public Task {
   }
 
  private:
-  // Zeros, or uniform over all ids but those of the pairs.
+  // Fills `inputs` with zeros, or uniformly with the ids that are in none of the pairs.
   void fill(const std::vector<int64_t>& keys, const std::vector<int64_t>& values, Draws& draws,
             std::span<int64_t> inputs) const {
     if (filler_ == Filler::zero) {
       std::fill(inputs.begin(), inputs.end(), 0);
       return;
     }
-    // free[j]: how many ids below the j-th smallest of the pairs are none of theirs.
+    // free[j]: how many of the ids below the j-th smallest id of the pairs are in no pair.
     std::vector<int64_t> free(keys);
     free.insert(free.end(), values.begin(), values.end());
     std::sort(free.begin(), free.end());
@@ -63,8 +63,9 @@ class Mqar final : public Task {
     }
   }
 
-  // For each key its place among the S, one after the other with probabilities in proportion to the weights
-  // of those that are left: the order in which S exponential clocks of these rates ring.
+  // For each key the position of its query among the S: drawn one after the other, each time with
+  // probabilities in proportion to the weights of the positions that are left. That is the order in which S
+  // independent exponential random variables with these rates fall.
   std::vector<size_t> query_places(Draws& draws) const {
     std::vector<double> times(weights_.size());
     for (size_t i = 0; i < times.size(); ++i) times[i] = -std::log(draws.uniform()) / weights_[i];
@@ -79,7 +80,7 @@ class Mqar final : public Task {
   int64_t num_pairs_;
   Filler filler_;
   int64_t vocab_size_;
-  std::vector<double> weights_;  // of the places for queries, S = (sequence_length - 2 num_pairs) / 2
+  std::vector<double> weights_;  // of the S = sequence_length / 2 - num_pairs positions for queries
 };
 
 }  // namespace

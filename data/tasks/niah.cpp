@@ -30,7 +30,7 @@ class Niah final : public Task {
     const int64_t key = draws.below(vocab_size_);
     for (int64_t& id : inputs) {
       id = draws.below(vocab_size_ - 1);
-      id += id >= key;  // uniform over all others
+      id += id >= key;  // uniform over all ids but the key
     }
     const auto length = static_cast<size_t>(value_length_), question = inputs.size() - length;
     const auto start = static_cast<size_t>(draws.between(first_start_, last_start_));
@@ -42,7 +42,7 @@ class Niah final : public Task {
 
  private:
   int64_t value_length_, vocab_size_;
-  int64_t first_start_ = 0, last_start_ = 0;  // where the needle may begin, both included
+  int64_t first_start_ = 0, last_start_ = 0;  // where the needle may begin, both inclusive
 };
 
 }  // namespace

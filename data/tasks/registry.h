@@ -1,4 +1,4 @@
-// The table of tasks: adding one is a file beside this one and a row in registry.cpp.
+// The table of tasks. To add a task, write a file in this folder and a row in registry.cpp.
 #pragma once
 
 #include <memory>
@@ -10,9 +10,9 @@
 namespace sisa::data {
 
 std::span<const TaskKind> task_kinds();
-// The kind of that name; nullptr if there is none.
+// The kind with that name, or nullptr.
 const TaskKind* find_task(const std::string& name);
-// Throws Error if the values do not fit together or into the shape.
+// Throws Error if the values contradict one another or the task does not fit the shape.
 std::unique_ptr<Task> make_task(const TaskOptions& options, const TaskShape& shape);
 
 }  // namespace sisa::data

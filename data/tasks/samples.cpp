@@ -12,7 +12,7 @@
 namespace sisa::data {
 namespace {
 
-constexpr int64_t endless = int64_t{1} << 40;  // samples: more than any run reads
+constexpr int64_t endless = int64_t{1} << 40;  // more samples than any run reads
 
 std::string describe(const TaskOptions& options, const TaskShape& shape) {
   std::string text = options.name;
@@ -39,7 +39,7 @@ TaskSamples::TaskSamples(const TaskOptions& options, const TaskShape& shape, uin
 void TaskSamples::read(int64_t index, std::span<int64_t> inputs, std::span<int64_t> targets) const {
   TORCH_INTERNAL_ASSERT(index >= 0 && index < size_);
   std::fill(targets.begin(), targets.end(), no_target);
-  // Training samples have the even streams, held-out samples the odd ones.
+  // Training samples use the even streams and held-out samples the odd ones.
   const uint64_t stream = 2 * static_cast<uint64_t>(index) + (split_ == Split::validation ? 1 : 0);
   task_->generate(Draws(seed_, stream), inputs, targets);
 }

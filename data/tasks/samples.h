@@ -1,4 +1,4 @@
-// The samples of a task, of which each has a number.
+// The numbered samples of a task.
 #pragma once
 
 #include <cstdint>
@@ -6,26 +6,27 @@
 #include <span>
 #include <string>
 
+#include "data/split.h"
 #include "data/tasks/task.h"
-#include "data/tokens/manifest.h"
 
 namespace sisa::data {
 
-// The samples of a task in one split. Sample i is a pure function of the seed, of all that describes the
-// task, of the split and of i, so that any rank can make it at any time. The random numbers of two samples,
-// of one split or of both, are never the same ones; but where a task has few possible samples, such as the
-// parity of 8 bits, the same one comes up by chance.
+// The samples of a task in one split. Sample i is a pure function of the seed, the task's description, the
+// split and i, so that any rank can make it at any time. No two samples use the same random numbers, whether
+// they are of the same split or not. Where a task has few possible samples, such as the parity of 8 bits, two
+// samples may still be equal by chance.
 class TaskSamples {
  public:
-  // Throws Error if the task cannot be made in this shape: what it needs and what there is.
+  // Throws Error, saying what the task needs and what there is, if it does not fit the shape.
   TaskSamples(const TaskOptions& options, const TaskShape& shape, uint64_t seed, Split split);
 
   const std::string& name() const { return name_; }
-  // All that decides the samples but the seed, in words: "mqar filler=random num_pairs=8 …".
+  // Everything but the seed that decides the samples, in words: "mqar filler=random num_pairs=8 …".
   const std::string& description() const { return description_; }
   int64_t size() const { return size_; }
   int64_t num_targets() const { return task_->num_targets(); }
-  // Fills a row each of sequence_length ids below the vocabulary, or no_target. index < size().
+  // Fills both spans, which have sequence_length elements: `inputs` with ids below the vocabulary size,
+  // `targets` with such ids or no_target. index < size().
   void read(int64_t index, std::span<int64_t> inputs, std::span<int64_t> targets) const;
 
  private:

@@ -14,7 +14,8 @@ double Draws::uniform() {
   return random_.uniforms(next_++)[0];
 }
 
-// The first steps of Fisher and Yates's shuffle of 0, 1, 2 …, of which only what has moved is held.
+// The first `count` steps of a Fisher-Yates shuffle of 0 … bound - 1. Only the numbers that have moved are
+// stored.
 std::vector<int64_t> Draws::distinct(int64_t count, int64_t bound) {
   TORCH_INTERNAL_ASSERT(count <= bound);
   std::unordered_map<int64_t, int64_t> moved;

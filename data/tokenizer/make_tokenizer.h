@@ -1,4 +1,4 @@
-// The tokenizer that a name stands for.
+// Makes the tokenizer that a recipe or a command names.
 #pragma once
 
 #include <filesystem>
@@ -9,10 +9,11 @@
 
 namespace sisa::data {
 
-// `bytes`: ids 0 to 255 are bytes, 256 ends a document. Anything else names a tokenizer.json, see
-// data/tokenizer/bpe/tokenizer_file.h, or a folder that holds one. Throws Error if it cannot be read.
+// The name `bytes` stands for the tokenizer whose ids 0 to 255 are bytes and whose id 256 ends a document.
+// Any other name is the path of a tokenizer.json (see data/tokenizer/bpe/tokenizer_file.h) or of a folder
+// that contains one. Throws Error if it cannot be read.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name);
-// The file that the name stands for; "" for `bytes`.
+// The tokenizer.json that a name stands for; "" for `bytes`. Throws Error if there is no such file.
 std::filesystem::path tokenizer_file(const std::string& name);
 
 }  // namespace sisa::data

@@ -8,18 +8,19 @@
 
 #include "data/tokenizer/unicode.h"
 #include "data/tokenizer/unicode_tables.h"
+#include "data/tokenizer/utf8.h"
 
 namespace sisa::data {
 namespace {
 
-// Hangul syllables are composed by arithmetic (The Unicode Standard, 3.12).
+// Hangul syllables are composed arithmetically (The Unicode Standard, 3.12).
 constexpr char32_t syllables = 0xac00, leads = 0x1100, vowels = 0x1161, tails = 0x11a7;
 constexpr char32_t num_leads = 19, num_vowels = 21, num_tails = 28,
                    num_syllables = num_leads * num_vowels * num_tails;
 
 struct Marked {
   char32_t code;
-  uint8_t order;  // 0: a starter
+  uint8_t order;  // the rank of its combining class; 0 for a starter
 };
 
 class Tables {
@@ -50,7 +51,7 @@ class Tables {
     }
   }
 
-  // 0: they do not compose.
+  // The composition of two characters, or 0 if they do not compose.
   char32_t compose(char32_t first, char32_t second) const {
     if (first - leads < num_leads && second - vowels < num_vowels)
       return syllables + ((first - leads) * num_vowels + (second - vowels)) * num_tails;
@@ -72,7 +73,7 @@ class Tables {
   std::unordered_map<uint64_t, char32_t> composed_;
 };
 
-// Appends the form C of `text`, which no character around it touches.
+// Appends the form C of `text`, which does not depend on the characters around it.
 void append_nfc(std::string_view text, std::string& out) {
   static const Tables tables;
   std::vector<Marked> all;
@@ -87,7 +88,8 @@ void append_nfc(std::string_view text, std::string& out) {
     std::stable_sort(begin, end, [](const Marked& a, const Marked& b) { return a.order < b.order; });
     begin = end;
   }
-  // Each character is composed with the last starter unless one between them, of no lower order, blocks it.
+  // Each character is composed with the last starter, unless a character between the two with the same or a
+  // higher order blocks it.
   size_t kept = 0;
   constexpr size_t none = SIZE_MAX;
   size_t starter = none;
@@ -108,11 +110,11 @@ void append_nfc(std::string_view text, std::string& out) {
 }  // namespace
 
 std::string_view nfc(std::string_view text, std::string& buffer) {
-  size_t copied = 0;  // of `text` into `buffer`
+  size_t copied = 0;  // how many bytes of `text` are in `buffer`
   bool changed = false;
-  size_t before = 0;  // where the last character begins that NFC leaves alone
+  size_t before = 0;  // the start of the last character that NFC does not change
   for (size_t i = 0; i < text.size();) {
-    if (static_cast<unsigned char>(text[i]) < 0xcc) {  // below U+0300, where all is composed
+    if (static_cast<unsigned char>(text[i]) < 0xcc) {  // below U+0300, where every character is in form C
       before = i;
       i += static_cast<unsigned char>(text[i]) < 0x80 ? 1 : 2;
       continue;

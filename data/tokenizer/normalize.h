@@ -1,4 +1,4 @@
-// Unicode normalisation form C, with the tables of data/tokenizer/unicode_tables.cpp.
+// Unicode normalization form C, by the tables of data/tokenizer/unicode_tables.cpp.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace sisa::data {
 
-// `text`, valid UTF-8, if it is in form C; else its form C, in `buffer`. Time grows as n log n with the
-// longest run of combining marks, else linearly.
+// The form C of `text`, which is valid UTF-8: `text` itself if it is in form C, otherwise a copy in `buffer`.
+// Takes linear time, but n log n for a run of n combining marks.
 std::string_view nfc(std::string_view text, std::string& buffer);
 
 }  // namespace sisa::data

@@ -10,7 +10,7 @@
 namespace sisa::data {
 namespace {
 
-constexpr uint8_t other = 0;  // none of letter, number and white space
+constexpr uint8_t other = 0;  // neither letter nor number nor white space
 constexpr uint8_t known = letter | number | white_space;
 
 constexpr auto ascii_classes = [] {
@@ -27,7 +27,7 @@ struct Seen {
   size_t end;
 };
 
-// The kind of the character at `begin`; at the end of the text: white_space, of no length.
+// The kind of the character at `begin`. The end of the text counts as white space of length 0.
 inline Seen look(std::string_view text, size_t begin) {
   if (begin >= text.size()) return {white_space, begin};
   const auto byte = static_cast<unsigned char>(text[begin]);
@@ -36,7 +36,7 @@ inline Seen look(std::string_view text, size_t begin) {
   return {static_cast<uint8_t>(character_classes(code) & known), end};
 }
 
-// The end of the run of `kind` from `begin` on, of `most` characters at most.
+// The end of the run of characters of `kind` that begins at `begin`, of at most `most` characters.
 inline size_t run_end(std::string_view text, size_t begin, uint8_t kind, size_t most = SIZE_MAX) {
   for (; most > 0 && begin < text.size(); --most) {
     const Seen next = look(text, begin);
@@ -98,13 +98,13 @@ size_t Pretokenizer::contraction_end(std::string_view text, size_t begin) const 
       break;
   }
   if (rules_.any_case && text.substr(begin + 1).starts_with("\u017f"))
-    return begin + 3;  // the long s, an s in any case
+    return begin + 3;  // the long s, which is an s if case is ignored
   return 0;
 }
 
-// `\s+(?!\S)|\s+`, and before it, with line_ends, `\s*[\r\n]+`.
+// Matches `\s+(?!\S)|\s+`, and with line_ends first of all `\s*[\r\n]+`.
 size_t Pretokenizer::white_space_end(std::string_view text, size_t begin) const {
-  size_t end = begin, last = begin, behind_line_end = begin;  // `last`: where the last character begins
+  size_t end = begin, last = begin, behind_line_end = begin;  // `last` is the start of the last character
   while (end < text.size()) {
     const Seen next = look(text, end);
     if (next.kind != white_space) break;
@@ -113,7 +113,7 @@ size_t Pretokenizer::white_space_end(std::string_view text, size_t begin) const 
     if (is_line_end(text[last])) behind_line_end = end;
   }
   if (rules_.line_ends && behind_line_end > begin) return behind_line_end;
-  // The last one is left to the word behind it, unless it is the only one.
+  // The last character belongs to the word behind it, unless it is the only one.
   return end == text.size() || last == begin ? end : last;
 }
 

@@ -1,4 +1,4 @@
-// Cuts text into the pieces within which byte pairs are merged.
+// Splits text into the pieces ("pre-tokens") within which byte pairs are merged.
 #pragma once
 
 #include <cstddef>
@@ -6,32 +6,35 @@
 
 namespace sisa::data {
 
-// Tokenizer files give these cuts as a regular expression. The expressions in use form one family, whose
-// members are recognised by their text and scanned by hand, an order of magnitude faster than by an engine,
-// in time that grows linearly with any text.
+// Tokenizer files describe these splits by a regular expression. The expressions in use form one family. We
+// recognise its members by their text and scan with code of our own, which takes linear time for any text and
+// is an order of magnitude faster than a regular-expression engine.
 class Pretokenizer {
  public:
-  // What ByteLevel with use_regex cuts by: GPT-2, GPT-NeoX, Pythia, OLMo.
+  // The splits of a ByteLevel with use_regex: GPT-2, GPT-NeoX, Pythia, OLMo.
   static Pretokenizer gpt2();
-  // The pattern of a Split, cut where it matches and between matches. Throws Error naming a pattern that is
-  // not known, and those that are.
+  // The splits of a Split with this pattern: the matches, and what is between them. Throws Error naming the
+  // pattern and the known ones if it is not known.
   static Pretokenizer from_pattern(std::string_view pattern);
 
-  // Where the piece ends that begins at `begin` < text.size(). text: valid UTF-8.
+  // The end of the piece that begins at `begin` < text.size(). `text` is valid UTF-8.
   size_t piece_end(std::string_view text, size_t begin) const;
 
  private:
   // How the members of the family differ; GPT-2's values are the defaults.
   struct Rules {
-    bool any_case = false;    // 'S is cut off as 's is
-    bool any_prefix = false;  // a word takes along one character before it that is no line end, letter or
-                              // number, not only a space
-    size_t digits = 0;        // of a number, at most; 0: any, and a space before them
-    bool line_ends =
-        false;  // punctuation takes along the line ends behind it, white space ends behind its last line end
+    // Contractions such as 'S are split off like 's.
+    bool any_case = false;
+    // A word includes one character before it that is not a line end, a letter or a number; otherwise only a
+    // space.
+    bool any_prefix = false;
+    // The largest number of digits of a piece; 0: any number of digits, with a space before them.
+    size_t digits = 0;
+    // Punctuation includes the line ends behind it, and white space is split behind its last line end.
+    bool line_ends = false;
   };
   explicit Pretokenizer(const Rules& rules) : rules_(rules) {}
-  size_t contraction_end(std::string_view text, size_t begin) const;  // 0: there is none
+  size_t contraction_end(std::string_view text, size_t begin) const;  // 0 if there is none
   size_t white_space_end(std::string_view text, size_t begin) const;
   Rules rules_;
 };

@@ -1,4 +1,4 @@
-// Text to token ids and back.
+// Turns text into token ids and back.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,13 @@ namespace sisa::data {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Appends the ids of `text` to `ids`. Any bytes are allowed. Many threads may encode at once.
+  // Appends the ids of `text`, which may be any bytes, to `ids`. Several threads may encode at once.
   virtual void encode(std::string_view text, std::vector<uint32_t>& ids) const = 0;
-  // The end-of-document id decodes to nothing. Throws Error naming an id >= vocab_size().
+  // The text of `ids`. The end-of-document token has no text. Throws Error naming an id >= vocab_size().
   virtual std::string decode(std::span<const uint32_t> ids) const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual uint32_t end_of_document() const = 0;
-  // Equal for tokenizers that give equal ids: "bytes", or a file's kind and hash.
+  // Equal for tokenizers that give equal ids: "bytes", or the kind and the hash of a tokenizer file.
   virtual std::string fingerprint() const = 0;
 };
 

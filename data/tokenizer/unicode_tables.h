@@ -1,4 +1,4 @@
-// The tables that data/tokenizer/unicode.cpp and data/tokenizer/normalize.cpp work from.
+// The tables behind data/tokenizer/unicode.cpp and data/tokenizer/normalize.cpp.
 #pragma once
 
 #include <cstddef>
@@ -7,21 +7,21 @@
 namespace sisa::data::tables {
 
 struct Range {
-  char32_t first, last;  // both included
+  char32_t first, last;  // both inclusive
 };
 struct Combining {
   char32_t character;
-  uint8_t order;  // of canonical ordering, from 1: its combining class's rank among all
+  uint8_t order;  // the rank, from 1, of its canonical combining class among all classes
 };
 struct Decomposition {
   char32_t character;
-  char32_t parts[4];  // in full, canonical; 0 after the last
+  char32_t parts[4];  // the full canonical decomposition, with zeros after the last part
 };
 struct Composition {
   char32_t first, second, composed;
 };
 
-// Sorted by their (first) character; Hangul syllables are left to arithmetic.
+// Sorted by their (first) character. Hangul syllables are not listed but composed arithmetically.
 extern const Range letters[], numbers[], white_spaces[], word_characters[];
 extern const size_t num_letters, num_numbers, num_white_spaces, num_word_characters;
 extern const Combining combining[];

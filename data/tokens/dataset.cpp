@@ -14,7 +14,7 @@
 namespace sisa::data {
 namespace {
 
-// The file that the manifest beside it lists.
+// Opens a file that the manifest beside it lists.
 TokenArray open_shard(const std::filesystem::path& folder, const Manifest::Shard& shard) {
   const std::filesystem::path path = folder / shard.file;
   std::error_code unreachable;
@@ -29,8 +29,8 @@ TokenArray open_shard(const std::filesystem::path& folder, const Manifest::Shard
   return std::move(file).ids();
 }
 
-// Of a file without a checksum: its length and pages at even distances, the first and the last among them. A
-// change elsewhere goes unnoticed; reading everything would delay every start.
+// A hash for a file without a checksum: of its length and of 64 pages at equal distances, including the first
+// and the last. A change elsewhere goes unnoticed, but reading everything would delay every start.
 uint64_t sampled_hash(std::span<const std::byte> bytes) {
   constexpr size_t samples = 64, page = 4096;
   common::Hasher hasher;
@@ -105,7 +105,7 @@ std::string TokenDataset::fingerprint() const {
   return common::hash_hex(common::hash64(identity));
 }
 
-// Calls use(file, first, count) for each file's part of the tokens [first, first + count).
+// Calls use(file, first token in the file, count) for each file's part of the tokens [first, first + count).
 template <typename Use>
 void TokenDataset::for_each_part(int64_t first, int64_t count, const Use& use) const {
   TORCH_INTERNAL_ASSERT(first >= 0 && count >= 0 && count <= tokens() - first);

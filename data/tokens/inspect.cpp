@@ -11,7 +11,7 @@
 namespace sisa::data {
 namespace {
 
-// Fewer than `count` at the end.
+// The ids [first, first + count), or fewer at the end of the dataset.
 std::vector<int64_t> read_ids(const TokenDataset& dataset, int64_t first, int64_t count) {
   std::vector<int64_t> ids(static_cast<size_t>(std::clamp<int64_t>(dataset.tokens() - first, 0, count)));
   dataset.read(first, ids);
@@ -47,7 +47,7 @@ std::string preview_ids(const TokenDataset& dataset, int64_t first, int64_t coun
 }
 
 TokenCounts count_tokens(const TokenDataset& dataset, int64_t num_most_frequent) {
-  const int64_t largest = dataset.largest_id(0, dataset.tokens());  // no id lies outside of what follows
+  const int64_t largest = dataset.largest_id(0, dataset.tokens());  // also checks that all ids are in range
   const int64_t vocabulary = dataset.vocab_size() == any_vocabulary ? largest + 1 : dataset.vocab_size();
   if (vocabulary > largest_counted_vocabulary)
     throw Error("{} has a vocabulary of {}; ids are counted up to {}.", dataset.path().string(), vocabulary,

@@ -12,7 +12,7 @@ namespace sisa::data {
 namespace {
 
 using nlohmann::ordered_json;
-constexpr int format = 2;  // format 1 lacks what is read by value() below, and its sources are names
+constexpr int format = 2;  // format 1 lacks the fields read by value() below, and its sources are names
 
 std::filesystem::path manifest_path(const std::filesystem::path& folder) {
   return folder / "manifest.json";
@@ -45,12 +45,8 @@ std::vector<Manifest::Shard> shards_from_json(const ordered_json& list, int64_t 
 
 }  // namespace
 
-std::string split_name(Split split) {
-  return split == Split::train ? "train" : "validation";
-}
-
 bool is_dataset(const std::filesystem::path& folder) {
-  std::error_code unreachable;  // without it, a path that cannot be looked at throws a filesystem_error
+  std::error_code unreachable;  // so that an inaccessible path does not throw a filesystem_error
   return std::filesystem::exists(manifest_path(folder), unreachable);
 }
 
@@ -88,7 +84,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
     return m;
   } catch (const Error&) {
     throw;
-  } catch (const std::exception& error) {  // of the JSON library, or of a checksum that is no number
+  } catch (const std::exception& error) {  // from the JSON library, or from a checksum that is not a number
     throw Error("{} cannot be read as a manifest: {}. Prepare the data again.",
                 manifest_path(folder).string(), error.what());
   }
@@ -106,7 +102,7 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& m) {
   json["cut_tokens"] = m.cut_tokens;
   json["sources"] = sources;
   json["splits"] = {{"train", to_json(m.train)}, {"validation", to_json(m.validation_shards)}};
-  // File names need not be UTF-8, as JSON is.
+  // JSON is UTF-8, but names of files need not be.
   common::write_file_atomically(manifest_path(folder),
                                 json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }

@@ -19,7 +19,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "token files are read as they lie in memory");
 
 struct TypeInfo {
-  int64_t size;  // bytes
+  int64_t size;  // in bytes
   std::string_view name;
 };
 constexpr std::array<TypeInfo, 6> types = {
@@ -29,13 +29,13 @@ const TypeInfo& info(IdType type) {
   return types[static_cast<size_t>(type)];
 }
 
-// A negative id becomes one above every vocabulary.
+// An id as an unsigned number; a negative id becomes larger than every vocabulary.
 template <typename Id>
 auto magnitude(Id id) {
   return static_cast<std::make_unsigned_t<Id>>(id);
 }
 
-// Above every magnitude of an id in the vocabulary.
+// The smallest number above the magnitudes of all ids in the vocabulary.
 template <typename Id>
 uint64_t bound(int64_t vocab_size) {
   return std::min(static_cast<uint64_t>(vocab_size), uint64_t{std::numeric_limits<Id>::max()} + 1);
@@ -73,7 +73,7 @@ void TokenArray::keep(int64_t first, int64_t count) {
   size_ = count;
 }
 
-// Calls `use` with a span of all ids, of their own type.
+// Calls `use` with a span of all ids in their own type.
 template <typename Use>
 auto TokenArray::with_ids(const Use& use) const {
   const auto as = [&]<typename Id>(Id) {
@@ -123,7 +123,7 @@ int64_t TokenArray::largest(int64_t first, int64_t count, int64_t vocab_size) co
   TORCH_INTERNAL_ASSERT(first >= 0 && count >= 0 && count <= size_ - first);
   return with_ids([&]<typename Id>(std::span<const Id> all) {
     const uint64_t limit = bound<Id>(vocab_size);
-    constexpr size_t block = 1 << 15;  // ids; small enough to stay in the cache for the search of a wrong one
+    constexpr size_t block = 1 << 15;  // ids; few enough to be in the cache when a wrong one is searched for
     int64_t result = -1;
     for (auto rest = all.subspan(static_cast<size_t>(first), static_cast<size_t>(count)); !rest.empty();) {
       const auto ids = rest.first(std::min(block, rest.size()));

@@ -1,4 +1,4 @@
-// Token ids in a file, mapped into memory.
+// The token ids of a file that is mapped into memory.
 #pragma once
 
 #include <cstddef>
@@ -14,37 +14,38 @@ namespace sisa::data {
 
 enum class IdType { uint8, uint16, int16, uint32, int32, int64 };  // little-endian
 
-int64_t id_size(IdType type);  // bytes
+int64_t id_size(IdType type);  // in bytes
 std::string_view id_type_name(IdType type);
 
-// A vocabulary that holds every id but negative ones: for files whose vocabulary is not known.
+// The vocab_size for files whose vocabulary is not known: every id but a negative one is below it.
 inline constexpr int64_t any_vocabulary = std::numeric_limits<int64_t>::max();
 
-// The ids of one file, of any kind: all that follows `offset`. The file is opened once; reading touches
-// memory only.
+// The ids of one file of any format, from a byte offset on. The file is opened once; later reads are memory
+// accesses.
 class TokenArray {
  public:
-  // `file` is the content of `path`; `offset`, in bytes, lies inside of it and is a multiple of the type's
-  // size. Throws Error if what follows is no whole number of ids.
+  // `file` is the content of `path`. `offset`, in bytes, is not behind its end and is a multiple of the
+  // type's size. Throws Error if the bytes after it are not a whole number of ids.
   TokenArray(std::filesystem::path path, common::MappedFile file, IdType type, int64_t offset);
 
   const std::filesystem::path& path() const { return path_; }
   IdType type() const { return type_; }
   int64_t size() const { return size_; }
   std::span<const std::byte> bytes() const;  // of the ids
-  // Leaves the ids [first, first + count) only, which must be there.
+  // Restricts the array to the ids [first, first + count), which must exist.
   void keep(int64_t first, int64_t count);
 
-  // Both throw Error, with file and offset, on an id that is not in [0, vocab_size), and take ids that must
-  // be there. Copies [first, first + out.size()).
+  // Copies the ids [first, first + out.size()), which must exist. Throws Error, with file and offset, on an
+  // id that is not in [0, vocab_size).
   void read(int64_t first, std::span<int64_t> out, int64_t vocab_size) const;
-  // The largest of the ids [first, first + count); -1 of none. Runs at the speed of memory.
+  // The largest of the ids [first, first + count), which must exist, or -1 if count is 0. Throws Error like
+  // read(). Runs at the speed of memory.
   int64_t largest(int64_t first, int64_t count, int64_t vocab_size) const;
 
-  // The first place, from `first` on, of an id; size() if there is none.
+  // The index of the first occurrence of an id from `first` on, or size() if there is none.
   int64_t find(int64_t id, int64_t first) const;
-  int64_t count(int64_t id) const;
-  // Adds to counts[id] how often each id occurs; all are below counts.size().
+  int64_t count(int64_t id) const;  // how often an id occurs
+  // Adds to counts[id] how often each id occurs. All ids must be below counts.size().
   void tally(std::span<int64_t> counts) const;
 
  private:
@@ -55,7 +56,7 @@ class TokenArray {
   std::filesystem::path path_;
   common::MappedFile file_;
   IdType type_;
-  int64_t offset_, size_;  // bytes; ids
+  int64_t offset_, size_;  // in bytes; in ids
 };
 
 }  // namespace sisa::data

@@ -1,9 +1,9 @@
-// Our files of tokens: a header of 64 bytes, then the ids, all little-endian.
+// Our token files: a header of 64 bytes, then the ids, all little-endian.
 //
 //   offset  type    field
 //        0  char[8] magic "SISATOK\n"
 //        8  uint32  version, 1
-//       12  uint32  bytes a token: 2 for vocabularies up to 65,536, else 4
+//       12  uint32  bytes per token: 2 for vocabularies up to 65,536, otherwise 4
 //       16  uint64  vocabulary size; every id is below it
 //       24  uint64  tokens
 //       32  uint64  documents
@@ -35,21 +35,23 @@ struct TokenFileInfo {
   bool operator==(const TokenFileInfo&) const = default;
 };
 
-// Writes beside `path`, under a name of this process's own, and renames in finish(), so that a file under its
-// own name is whole. Without finish() nothing remains.
+// Writes a token file under a temporary name and renames it in finish(), so that a file with its final name
+// is complete. If finish() is not called, the temporary file is removed.
 class TokenFileWriter {
  public:
-  // Throws Error if the file cannot be made.
+  // Throws Error if the file cannot be created.
   TokenFileWriter(std::filesystem::path path, int64_t vocab_size);
   TokenFileWriter(const TokenFileWriter&) = delete;
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
   ~TokenFileWriter();
-  // The ids of a document or a part of one, each below the vocabulary. SystemError if the disk is full.
+  // Appends ids, each below the vocabulary size. Throws SystemError if the disk is full.
   void append(std::span<const uint32_t> ids);
+  // Adds to the numbers of documents and of bytes of text in the header.
   void count(int64_t documents, int64_t text_bytes) {
     info_.documents += documents, info_.text_bytes += text_bytes;
   }
   const TokenFileInfo& info() const { return info_; }
+  // Writes the header, forces the file to the disk and gives it its name. Throws SystemError.
   TokenFileInfo finish();
 
  private:
@@ -60,8 +62,8 @@ class TokenFileWriter {
   bool published_ = false;
 };
 
-// A file of tokens, opened. Opening checks the header and the length; Error names the file and what is wrong
-// with it.
+// An open token file. Opening checks the header and the length and throws Error with the file's name and what
+// is wrong with it.
 class TokenFile {
  public:
   explicit TokenFile(const std::filesystem::path& path);
@@ -75,8 +77,8 @@ class TokenFile {
   TokenArray ids_;
 };
 
-// Reads a file's ids whole. Throws Error if one is outside the vocabulary, naming its offset, or if the
-// checksum is wrong.
+// Reads all ids of a file. Throws Error if one is outside the vocabulary, with its offset, or if the checksum
+// is wrong.
 void verify(const TokenArray& ids, const TokenFileInfo& info);
 
 }  // namespace sisa::data

@@ -1,16 +1,16 @@
+#include "launcher/commands/checkpoint.h"
+
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <ctime>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/store.h"
 #include "common/error.h"
 #include "common/quantity.h"
-#include "launcher/commands/commands.h"
-#include "launcher/run/run_folder.h"
+#include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
 namespace {
@@ -25,7 +25,12 @@ std::string describe(const checkpoint::Entry& entry) {
 
 }  // namespace
 
-int run_checkpoint_list(const CheckpointListArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, CheckpointListArguments& arguments) {
+  options.describe("Every checkpoint of a run");
+  options.add("RUN", arguments.run, "RUN", "a run's folder").required();
+}
+
+int run(const CheckpointListArguments& arguments, const parallel::World& world) {
   std::string text;
   world.together([&] {
     const checkpoint::Store store(parse_run_reference(arguments.run).folder.checkpoints(), world);
@@ -36,19 +41,15 @@ int run_checkpoint_list(const CheckpointListArguments& arguments, const parallel
   return common::success;
 }
 
-int run_checkpoint_verify(const CheckpointVerifyArguments& arguments, const parallel::World& world) {
-  RunReference run;
-  world.together([&] { run = parse_run_reference(arguments.run); });
-  const checkpoint::Store store(run.folder.checkpoints(), world);
-  checkpoint::Entry entry;
-  world.together([&] {
-    const auto latest = run.step ? store.find(*run.step) : store.latest();
-    if (!latest)
-      throw Error("{} holds no complete checkpoint; `sisa checkpoint list` shows what there is.",
-                  run.folder.path.string());
-    entry = *latest;
-  });
-  const std::vector<std::string> problems = store.verify(entry);
+void add_options(Options& options, CheckpointVerifyArguments& arguments) {
+  options.describe("Read everything and compare checksums; quicker with mpirun");
+  add_run(options, arguments.run);
+}
+
+int run(const CheckpointVerifyArguments& arguments, const parallel::World& world) {
+  const OpenedRun opened(arguments.run, world, OpenedRun::Newest::complete);
+  const checkpoint::Entry& entry = opened.checkpoint;
+  const std::vector<std::string> problems = opened.store.verify(entry);
   if (world.is_root()) {
     for (const std::string& problem : problems) fmt::print("{}\n", problem);
     if (problems.empty())
@@ -58,13 +59,15 @@ int run_checkpoint_verify(const CheckpointVerifyArguments& arguments, const para
   return problems.empty() ? common::success : common::failure;
 }
 
-int run_checkpoint_inspect(const CheckpointInspectArguments& arguments, const parallel::World& world) {
-  RunReference run;
-  world.together([&] { run = parse_run_reference(arguments.run); });
-  const checkpoint::Store store(run.folder.checkpoints(), world);
-  const checkpoint::Entry entry = find_checkpoint(run, store, world);
+void add_options(Options& options, CheckpointInspectArguments& arguments) {
+  options.describe("State, arrays and recipe of a checkpoint");
+  add_run(options, arguments.run);
+}
+
+int run(const CheckpointInspectArguments& arguments, const parallel::World& world) {
+  const OpenedRun opened(arguments.run, world);
   std::string text;
-  world.together([&] { text = store.inspect(entry); });
+  world.together([&] { text = opened.store.inspect(opened.checkpoint); });
   if (world.is_root()) fmt::print("{}", text);
   return common::success;
 }

@@ -1,3 +1,5 @@
+#include "launcher/commands/checkpoint_diff.h"
+
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
@@ -11,15 +13,13 @@
 #include <vector>
 
 #include "checkpoint/contents.h"
-#include "checkpoint/master_file.h"
 #include "checkpoint/rank_file.h"
 #include "checkpoint/store.h"
 #include "common/error.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "launcher/commands/commands.h"
 #include "launcher/commands/on_root.h"
-#include "launcher/run/run_folder.h"
+#include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
 namespace {
@@ -193,22 +193,26 @@ class ArrayComparison {
 
 }  // namespace
 
-int run_checkpoint_diff(const CheckpointDiffArguments& arguments, const parallel::World& world) {
-  std::vector<checkpoint::Entry> entries;
-  for (const std::string& name : {arguments.a, arguments.b}) {
-    RunReference run;
-    world.together([&] { run = parse_run_reference(name); });
-    const checkpoint::Store store(run.folder.checkpoints(), world);
-    entries.push_back(find_checkpoint(run, store, world));
-  }
+void add_options(Options& options, CheckpointDiffArguments& arguments) {
+  options.describe("Compare two checkpoints, number by number");
+  add_run(options, arguments.a, "A");
+  options.add("B", arguments.b, "RUN[@STEP]", "the other one").required();
+  options.footer(
+      "Exit status: 0 if steps, samples, tokens and every array agree bit for bit; 1 if not. Recipes are "
+      "shown where they differ and do not count.");
+}
+
+int run(const CheckpointDiffArguments& arguments, const parallel::World& world) {
+  const OpenedRun run_a(arguments.a, world), run_b(arguments.b, world);
   int64_t equal = 0;
   on_root(world, [&] {
-    const Contents a = checkpoint::read_master(entries[0].path), b = checkpoint::read_master(entries[1].path);
-    std::string text = fmt::format("a  {}\nb  {}\n", entries[0].path.string(), entries[1].path.string());
+    const Contents a = run_a.contents(), b = run_b.contents();
+    std::string text =
+        fmt::format("a  {}\nb  {}\n", run_a.checkpoint.path.string(), run_b.checkpoint.path.string());
     const bool moved = compare("state", position(a), position(b), text);
     compare("state", circumstances(a), circumstances(b), text);
     compare("recipe", recipe_lines(a), recipe_lines(b), text);
-    const ArrayComparison arrays(entries[0], entries[1], a, b);
+    const ArrayComparison arrays(run_a.checkpoint, run_b.checkpoint, a, b);
     equal = !moved && arrays.equal();
     fmt::print("{}{}{}\n", text, arrays.text(), arrays.summary());
   });

@@ -1,3 +1,5 @@
+#include "launcher/commands/checkpoint_import.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +13,6 @@
 #include "common/file.h"
 #include "common/precision.h"
 #include "common/quantity.h"
-#include "launcher/commands/commands.h"
 #include "launcher/recipe/recipe.h"
 #include "launcher/run/initial_weights.h"
 #include "launcher/run/run_folder.h"
@@ -49,7 +50,21 @@ common::Precision precision_of(const SafetensorsFile& file) {
 
 }  // namespace
 
-int run_checkpoint_import(const CheckpointImportArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, CheckpointImportArguments& arguments) {
+  options.describe(
+      "Make a run of a safetensors file: weights to evaluate, to generate with or to start from");
+  options.add("FILE", arguments.file, "FILE", "safetensors file of `export` or of another program")
+      .required();
+  options.add("--output", arguments.output, "DIR", "the new run's folder").required();
+  options.add("--recipe", arguments.recipe, "FILE",
+              "recipe of the model [the one that `export` wrote into FILE]");
+  add_overrides(options, arguments.overrides);
+  options.footer(
+      "The run holds weights alone. `sisa train DIR/recipe.yaml` begins at step 0 with them, as does any "
+      "other run with --set run.init_from=DIR.");
+}
+
+int run(const CheckpointImportArguments& arguments, const parallel::World& world) {
   const RunFolder folder{arguments.output};
   const checkpoint::Store store(folder.checkpoints(), world);
   Recipe recipe;

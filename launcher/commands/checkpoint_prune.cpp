@@ -1,3 +1,5 @@
+#include "launcher/commands/checkpoint_prune.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +18,7 @@
 #include "common/file_lock.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "launcher/commands/commands.h"
+#include "launcher/run/opened_run.h"
 #include "launcher/run/run_folder.h"
 
 namespace sisa::launcher {
@@ -89,27 +91,47 @@ void correct_latest(const fs::path& folder, const std::vector<Entry>& entries) {
 
 }  // namespace
 
-int run_checkpoint_prune(const CheckpointPruneArguments& arguments, const parallel::World& world) {
-  RunFolder run;
+void add_options(Options& options, CheckpointPruneArguments& arguments) {
+  checkpoint::Retention& retention = arguments.retention;
+  options.describe("Remove checkpoints that no rule keeps, and what killed runs left; quicker with mpirun");
+  options.add("RUN", arguments.run, "RUN", "a run's folder").required();
+  const Option last =
+      options.add("--keep-last", retention.keep_last, "K", "keep the newest K [all]").range(1, 1'000'000);
+  options
+      .read("--keep-every", "TOKENS", "keep also the first at or after each multiple of so many tokens",
+            [&retention](const std::string& text) {
+              retention.keep_every = common::parse_count(text, common::Unit::tokens);
+              if (retention.keep_every == 0) throw Error("'{}' is no number of tokens above 0.", text);
+            })
+      .needs(last);
+  options.flag("--keep-best", retention.keep_best, "keep also the one with the smallest held-out loss")
+      .needs(last);
+  options.flag("--damaged", arguments.damaged, "read every checkpoint, and remove those that are not sound");
+  options.flag("--dry-run", arguments.dry_run, "only say what would go");
+  options.footer("Weights saved at chosen steps (checkpoint.save_at) always stay.");
+}
+
+int run(const CheckpointPruneArguments& arguments, const parallel::World& world) {
+  RunFolder folder;
   std::optional<common::FileLock> lock;  // keeps a run from training here meanwhile
   std::string unlocked;                  // why there is none
   std::vector<Entry> entries;            // the root's
   world.together([&] {
     const RunReference reference = parse_run_reference(arguments.run);
-    run = reference.folder;
+    folder = reference.folder;
     if (reference.step)
       throw Error("prune chooses among all checkpoints of a run: name the folder alone, {}.",
-                  run.path.string());
+                  folder.path.string());
     if (!world.is_root()) return;
     try {
-      lock = common::FileLock::acquire(run.lock(), std::chrono::milliseconds(0));
-      if (!lock) unlocked = common::FileLock::holder(run.lock()) + " is training here";
+      lock = common::FileLock::acquire(folder.lock(), std::chrono::milliseconds(0));
+      if (!lock) unlocked = common::FileLock::holder(folder.lock()) + " is training here";
     } catch (const SystemError& error) {
       unlocked = error.what();
     }
-    entries = Store(run.checkpoints(), world).list();
+    entries = Store(folder.checkpoints(), world).list();
   });
-  const Store store(run.checkpoints(), world);
+  const Store store(folder.checkpoints(), world);
   const auto damage = damage_of(store, steps_to_verify(entries, arguments));
 
   bool failed = false;

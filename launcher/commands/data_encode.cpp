@@ -1,3 +1,5 @@
+#include "launcher/commands/data_encode.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -16,7 +18,6 @@
 #include "common/threads.h"
 #include "data/prepare/json_line.h"
 #include "data/tokenizer/make_tokenizer.h"
-#include "launcher/commands/commands.h"
 #include "launcher/commands/on_root.h"
 
 namespace sisa::launcher {
@@ -81,7 +82,12 @@ std::vector<uint32_t> token_ids(const std::string& line) {
 
 }  // namespace
 
-int run_data_encode(const DataEncodeArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, DataEncodeArguments& arguments) {
+  options.describe("JSON lines with `text` on standard input to token ids, an array a line");
+  add_tokenizer(options, arguments.tokenizer);
+}
+
+int run(const DataEncodeArguments& arguments, const parallel::World& world) {
   return on_root(world, [&] {
     const auto tokenizer = data::make_tokenizer(arguments.tokenizer);
     convert_lines([&](const std::string& line) {
@@ -95,7 +101,12 @@ int run_data_encode(const DataEncodeArguments& arguments, const parallel::World&
   });
 }
 
-int run_data_decode(const DataDecodeArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, DataDecodeArguments& arguments) {
+  options.describe("The reverse of encode");
+  add_tokenizer(options, arguments.tokenizer);
+}
+
+int run(const DataDecodeArguments& arguments, const parallel::World& world) {
   return on_root(world, [&] {
     const auto tokenizer = data::make_tokenizer(arguments.tokenizer);
     convert_lines([&](const std::string& line) {

@@ -1,3 +1,5 @@
+#include "launcher/commands/data_inspect.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>  // fmt::join
 
@@ -14,7 +16,6 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/dataset.h"
 #include "data/tokens/inspect.h"
-#include "launcher/commands/commands.h"
 #include "launcher/commands/dataset_table.h"
 #include "launcher/commands/on_root.h"
 
@@ -84,7 +85,26 @@ std::string counts(const data::TokenDataset& dataset, const data::Tokenizer* tok
 
 }  // namespace
 
-int run_data_inspect(const DataInspectArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, DataInspectArguments& arguments) {
+  options.describe("Describe, check and show tokens: of `prepare`, llm.c, Megatron-LM or the published code");
+  options.add("PATH", arguments.path, "PATH", "folder of tokens, a .bin, or a Megatron-LM prefix").required();
+  options.add("--tokenizer", arguments.tokenizer, "FILE|bytes",
+              "bytes, or a tokenizer's file: shows text and not ids, and every id must be in its vocabulary "
+              "[that of the folder, if it is there]");
+  options.read("--split", "train|validation", "show train or validation only [both]",
+               [&arguments](const std::string& text) {
+                 if (text != "train" && text != "validation")
+                   throw Error("'{}' is neither train nor validation.", text);
+                 arguments.split = text == "train" ? data::Split::train : data::Split::validation;
+               });
+  options.add("--first", arguments.first, "N", "the token to show from").not_negative().show_default();
+  options.add("--count", arguments.count, "N", "tokens to show").range(1, 1 << 20).show_default();
+  options.flag("--check,!--no-check", arguments.check,
+               "read every id and compare checksums; --no-check: headers only [check]");
+  options.flag("--counts", arguments.counts, "show the most frequent ids and how many never occur");
+}
+
+int run(const DataInspectArguments& arguments, const parallel::World& world) {
   return on_root(world, [&] {
     TokenizerPointer tokenizer;
     if (!arguments.tokenizer.empty()) tokenizer = data::make_tokenizer(arguments.tokenizer);

@@ -1,5 +1,6 @@
+#include "launcher/commands/data_prepare.h"
+
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,11 +13,12 @@
 #include <thread>
 #include <utility>
 
+#include "common/error.h"
+#include "common/quantity.h"
 #include "common/threads.h"
 #include "data/prepare/prepare.h"
 #include "data/tokenizer/make_tokenizer.h"
 #include "data/tokenizer/tokenizer.h"
-#include "launcher/commands/commands.h"
 #include "launcher/commands/dataset_table.h"
 #include "launcher/commands/on_root.h"
 #include "launcher/run/progress_line.h"
@@ -84,14 +86,35 @@ void join(data::Preparation& preparation, int64_t tokens) {
   work.get();
 }
 
-int default_threads(const parallel::World& world) {
-  const auto cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-  return std::min(common::available_cores(), std::max(1, cores / world.local_size()));
-}
-
 }  // namespace
 
-int run_data_prepare(const DataPrepareArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, DataPrepareArguments& arguments) {
+  options.describe(
+      "Turn .txt, .jsonl, .jsonl.gz, .jsonl.zst or standard input (-) into tokens; quicker with mpirun");
+  options.add("INPUT", arguments.inputs, "FILE", "texts; -: standard input").required();
+  add_tokenizer(options, arguments.tokenizer);
+  options.add("--output", arguments.output, "DIR", "folder for the tokens").required();
+  options.read("--validation", "SHARE", "share to hold out, 0 to 0.5, such as 1% [1%]",
+               [&arguments](const std::string& text) {
+                 const common::Quantity share = common::parse_quantity(text);
+                 if (share.unit != common::Unit::none || share.value < 0 || share.value > 0.5)
+                   throw Error("'{}' is no share from 0 to 0.5.", text);
+                 arguments.validation = share.value;
+               });
+  options.read("--on-error", "stop|skip",
+               "what to do with documents that cannot be read: stop or skip [stop]",
+               [&arguments](const std::string& text) {
+                 if (text != "stop" && text != "skip") throw Error("'{}' is neither stop nor skip.", text);
+                 arguments.skip_errors = text == "skip";
+               });
+  options.flag("--deduplicate", arguments.deduplicate,
+               "drop documents whose text came before; takes 24 bytes of memory a document");
+  options.add("--threads", arguments.threads, "N", "threads of each rank [its share of the host's cores]")
+      .range(1, 1 << 12);
+  options.footer("Killed on the way, it goes on when the same command is run again.");
+}
+
+int run(const DataPrepareArguments& arguments, const parallel::World& world) {
   std::unique_ptr<data::Tokenizer> tokenizer;
   std::optional<data::Preparation> preparation;
   world.together([&] {
@@ -103,7 +126,8 @@ int run_data_prepare(const DataPrepareArguments& arguments, const parallel::Worl
                              .on_error = arguments.skip_errors ? data::OnError::skip : data::OnError::stop,
                              .deduplicate = arguments.deduplicate,
                              .tokenizer_name = arguments.tokenizer,
-                             .threads = arguments.threads > 0 ? arguments.threads : default_threads(world)},
+                             .threads = arguments.threads > 0 ? arguments.threads
+                                                              : common::threads_of_rank(world.local_size())},
         *tokenizer);
   });
   std::string job = preparation->job();

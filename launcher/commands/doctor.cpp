@@ -1,8 +1,8 @@
+#include "launcher/commands/doctor.h"
+
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,7 +16,7 @@
 #include "common/file.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "launcher/commands/commands.h"
+#include "common/threads.h"
 #include "launcher/run/gpu_name.h"
 #include "launcher/run/version.h"
 
@@ -35,13 +35,6 @@ struct Finding {
   std::string advice = {};  // what to do unless the level is ok
 };
 using Findings = std::vector<Finding>;
-
-int allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
-                                                      : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-}
 
 // Each adds what it finds on this rank; what several ranks find alike is printed once.
 
@@ -72,8 +65,7 @@ void examine_ranks(Findings& findings, const parallel::World& world, const Libra
 }
 
 void examine_cores(Findings& findings, const parallel::World& world) {
-  const auto online = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  const int allowed = allowed_cores();
+  const int online = common::online_cores(), allowed = common::available_cores();
   const std::string cores = fmt::format("{} on {}", online, world.host());
   if (world.local_size() > online)
     findings.push_back({Level::warning, "cores",
@@ -207,7 +199,11 @@ std::string line(const Finding& finding) {
 
 }  // namespace
 
-int run_doctor(const DoctorArguments&, const parallel::World& world) {
+void add_options(Options& options, DoctorArguments&) {
+  options.describe("Check MPI, devices, libraries and disk, and say what is wrong");
+}
+
+int run(const DoctorArguments&, const parallel::World& world) {
   std::vector<std::string> hosts = world.all_gather(world.host());
   std::sort(hosts.begin(), hosts.end());
   const auto num_hosts = static_cast<size_t>(std::unique(hosts.begin(), hosts.end()) - hosts.begin());

@@ -1,3 +1,5 @@
+#include "launcher/commands/generate.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -5,8 +7,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "data/tokenizer/make_tokenizer.h"
-#include "launcher/commands/commands.h"
-#include "launcher/run/run_folder.h"
+#include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
 
@@ -47,26 +48,50 @@ class Page {
 
 }  // namespace
 
-int run_generate(const GenerateArguments& arguments, const parallel::World& world) {
-  RunReference run;
+void add_options(Options& options, GenerateArguments& arguments) {
+  model::GenerateOptions& sampling = arguments.options;
+  options.describe("Continue a prompt with a trained model");
+  add_run(options, arguments.run);
+  add_overrides(options, arguments.overrides);
+  Options prompt = options.group("Prompt", 1, 2);
+  prompt.add("--prompt", arguments.prompts, "TEXT", "text to continue; several continue at once");
+  prompt.add("--prompt-file", arguments.prompt_files, "FILE", "file that holds one");
+  options.add("--max-tokens", sampling.max_tokens, "N", "tokens to generate, at most").show_default();
+  options.add("--temperature", sampling.temperature, "X", "divides the logits; above 0").show_default();
+  options.add("--top-k", sampling.top_k, "K", "draw among the K likeliest tokens; 0: all").show_default();
+  options
+      .add("--top-p", sampling.top_p, "P",
+           "draw among the fewest tokens with probability P together; up to 1")
+      .show_default();
+  options.flag("--greedy", sampling.greedy, "always the likeliest token");
+  options.add("--seed", sampling.seed, "N", "decides the draws; prompt p, from 0, draws with N + p")
+      .show_default();
+}
+
+const char* out_of_memory_advice(const GenerateArguments&) {
+  return "Give fewer or shorter prompts, or lower --max-tokens.";
+}
+
+int run(const GenerateArguments& arguments, const parallel::World& world) {
+  RunReference reference;
   std::vector<std::string> prompts = arguments.prompts;
   model::GenerateOptions options = arguments.options;
   world.together([&] {
     model::validate(options);
-    run = parse_run_reference(arguments.run);
+    reference = parse_run_reference(arguments.run);
     for (const std::filesystem::path& file : arguments.prompt_files)
       prompts.push_back(common::read_file(file));
     for (const std::string& prompt : prompts)
       if (prompt.empty())
         throw Error("A prompt is empty; give at least one character with --prompt or --prompt-file.");
   });
-  const TrainedModel trained(run, arguments.overrides, world);
+  const TrainedModel trained = OpenedRun(reference, world).load_model(arguments.overrides);
   world.together([&] {
     if (trained.recipe.data.tokenizer.empty())
       throw Error(
           "The run {} was trained on synthetic tasks alone, without a tokenizer: it knows no text to go on "
           "from. See what it answers right with `sisa evaluate`.",
-          run.folder.path.string());
+          reference.folder.path.string());
   });
   if (!world.is_root()) return common::success;  // one rank's text is enough
 

@@ -8,7 +8,8 @@
 #include "common/quantity.h"
 #include "data/tokenizer/bpe/tokenizer_file.h"
 #include "data/tokenizer/make_tokenizer.h"
-#include "data/tokenizer/unicode.h"
+#include "data/tokenizer/utf8.h"
+#include "model/mixers/registry.h"
 
 namespace sisa::launcher {
 namespace fs = std::filesystem;
@@ -113,17 +114,16 @@ EndOfDocument write_tokenizer(const fs::path& folder, const std::string& name, c
 
 }  // namespace
 
-ordered_json network_json(const model::ModelConfig& c) {
-  ordered_json network = {{"system", c.system},         {"vocab_size", c.vocab_size}, {"d_model", c.d_model},
-                          {"num_layers", c.num_layers}, {"num_heads", c.num_heads},   {"d_ff", c.d_ff},
-                          {"rope_base", c.rope_base}};
-  if (c.system == "sisa")
-    network.update({{"d_state", c.d_state},
-                    {"offset", c.offset},
-                    {"clamp", c.clamp},
-                    {"decay", c.decay},
-                    {"rotation", c.rotation},
-                    {"lambda", c.lambda}});
+ordered_json network_json(const model::ModelConfig& config) {
+  const model::ModelConfig c = model::completed(config);
+  ordered_json network = {{"system", c.system},
+                          {"vocab_size", c.vocab_size},
+                          {"d_model", c.d_model},
+                          {"num_layers", c.num_layers},
+                          {"d_ff", c.d_ff}};
+  for (const model::Key& key : model::find_system(c.system).keys)
+    if (key.exported)
+      std::visit([&](const auto& value) { network[key.name] = value; }, c.settings.at(key.name));
   return network;
 }
 

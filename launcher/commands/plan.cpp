@@ -1,12 +1,21 @@
+#include "launcher/commands/plan.h"
+
 #include <fmt/format.h>
 
-#include "launcher/commands/commands.h"
 #include "launcher/recipe/recipe.h"
 #include "launcher/run/plan.h"
 
 namespace sisa::launcher {
 
-int run_plan(const PlanArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, PlanArguments& arguments) {
+  options.describe("Show what a recipe amounts to: parameters, memory, steps, FLOPs");
+  add_recipe(options, arguments.recipe, arguments.overlays, arguments.overrides);
+  options.add("--ranks", arguments.ranks, "N", "plan for so many ranks [as many as run this]")
+      .range(1, 1 << 20);
+  options.flag("--print-recipe", arguments.print_recipe, "print the merged recipe only");
+}
+
+int run(const PlanArguments& arguments, const parallel::World& world) {
   std::string text;
   world.together([&] {
     const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides, arguments.overlays);

@@ -1,18 +1,21 @@
+#include "launcher/commands/train.h"
+
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <string>
 
-#include "checkpoint/master_file.h"
 #include "common/error.h"
-#include "launcher/commands/commands.h"
+#include "common/quantity.h"
 #include "launcher/recipe/recipe.h"
 #include "launcher/run/device.h"
-#include "launcher/run/run_folder.h"
+#include "launcher/run/opened_run.h"
 #include "launcher/run/trainer.h"
 
 namespace sisa::launcher {
 namespace {
 
-// The command line has seen to it that `resume` is one of the three.
+// `arguments.resume` is auto, never or a step's number, as add_options has checked.
 TrainOptions train_options(const TrainArguments& arguments) {
   TrainOptions options{.stop_after = arguments.stop_after};
   if (arguments.resume == "never")
@@ -24,14 +27,12 @@ TrainOptions train_options(const TrainArguments& arguments) {
 
 // The recipe that the parent's checkpoint was trained with. Collective.
 Recipe recipe_of(const RunReference& parent, const TrainArguments& arguments, const parallel::World& world) {
-  const checkpoint::Store store(parent.folder.checkpoints(), world);
-  const checkpoint::Entry entry = find_checkpoint(parent, store, world);
+  const OpenedRun opened(parent, world);
   Recipe recipe;
   world.together([&] {
     if (!arguments.overlays.empty())
       throw Error("--overlay needs a RECIPE to lie over; with --from alone, change keys with --set.");
-    recipe = parse_recipe(checkpoint::read_master(entry.path).state.recipe, entry.path.string(),
-                          arguments.overrides);
+    recipe = opened.recipe(arguments.overrides);
     recipe.run.output.clear();
   });
   return recipe;
@@ -47,7 +48,46 @@ void check_own_folder(const Recipe& recipe, const RunReference& parent) {
 
 }  // namespace
 
-int run_train(const TrainArguments& arguments, const parallel::World& world) {
+void add_options(Options& options, TrainArguments& arguments) {
+  options.describe("Train a model; start it with mpirun for several ranks");
+  const Option recipe = add_recipe(options, arguments.recipe, arguments.overlays, arguments.overrides);
+  // Without RECIPE, the recipe that is stored in the parent's checkpoint is used.
+  options
+      .add("--from", arguments.from, "RUN[@STEP]",
+           "begin a new run with the whole state of another one's checkpoint; RECIPE may then be left out")
+      .replaces(recipe);
+  options.add("--output", arguments.output, "DIR", "the run's folder; wins over run.output of the recipe");
+  options.read("--resume", "auto|never|STEP",
+               "auto: from the newest sound checkpoint, if there is one; never; or a step's number [auto]",
+               [&arguments](const std::string& text) {
+                 const bool number =
+                     !text.empty() && text.size() < 19 && std::all_of(text.begin(), text.end(), [](char c) {
+                       return std::isdigit(static_cast<unsigned char>(c));
+                     });
+                 if (text != "auto" && text != "never" && !number)
+                   throw Error("'{}' is none of auto, never and a step's number.", text);
+                 arguments.resume = text;
+               });
+  options.read(
+      "--stop-after", "QUANTITY",
+      "save and stop after so much of this run's work, such as '100 steps' or '30min'",
+      [&arguments](const std::string& text) {
+        using common::Unit;
+        const common::Quantity quantity = common::parse_quantity(text);
+        if (quantity.value <= 0 ||
+            (quantity.unit != Unit::steps && quantity.unit != Unit::tokens && quantity.unit != Unit::seconds))
+          throw Error("'{}' is no quantity above 0 of steps, tokens or time, such as '100 steps' or '30min'.",
+                      text);
+        arguments.stop_after = quantity;
+      });
+}
+
+const char* out_of_memory_advice(const TrainArguments&) {
+  return "For activations, lower train.micro_batch or raise train.recompute; for weights and optimizer, "
+         "use more ranks with optimizer.sharded: true (`sisa plan RECIPE --ranks N` shows them).";
+}
+
+int run(const TrainArguments& arguments, const parallel::World& world) {
   Recipe recipe;
   TrainOptions options;
   at::Device device = at::kCPU;

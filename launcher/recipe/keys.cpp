@@ -8,14 +8,21 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/precision_names.h"
 #include "common/text.h"
 #include "launcher/recipe/sources.h"
+#include "launcher/recipe/system_keys.h"
 #include "launcher/recipe/values.h"
+#include "model/costs.h"
 #include "model/mixers/registry.h"
 
 namespace sisa::launcher {
 
+using common::above;
+using common::below;
+using common::from;
 using common::Precision;
+using common::to;
 using common::Unit;
 using parallel::WeightDecayOn;
 
@@ -49,18 +56,18 @@ class SectionRows {
     return *this;
   }
 
-  // Of the row just added: a default that other keys decide, in words and as a rule.
+  // Gives the row just added a default that other keys decide, in words and as a rule.
   SectionRows& with_default(const std::string& words, const std::function<void(Recipe&)>& rule) {
     rows_.back().default_text = words;
     rows_.back().set_default = rule;
     return *this;
   }
-  // … a reader that looks at other keys too.
+  // Gives it a reader that looks at other keys too.
   SectionRows& read_by(const std::function<void(const Yaml&, Recipe&)>& read) {
     rows_.back().read = read;
     return *this;
   }
-  // … the choice without which the key has no meaning.
+  // Names the choice without which the key has no meaning.
   SectionRows& only_with(const std::string& choice, const std::function<bool(const Recipe&)>& chosen) {
     rows_.back().belongs_to = choice;
     rows_.back().has_meaning = chosen;
@@ -84,10 +91,7 @@ void add_run(std::vector<RecipeKey>& rows) {
            "CPU threads a rank; 0: cores of the host / ranks on it. Results are bitwise equal at equal "
            "threads only")
       .add("precision", &RunSection::precision,
-           choice<Precision>({{"bf16", Precision::bf16},
-                              {"bf16_pure", Precision::bf16_pure},
-                              {"fp32", Precision::fp32},
-                              {"fp64", Precision::fp64}}),
+           choice<Precision>({common::precision_names.begin(), common::precision_names.end()}),
            "bf16: fp32 masters, gradients and moments; bf16_pure: the published code's, none of these; fp64: "
            "CPU only")
       .with_default(
@@ -133,57 +137,23 @@ void read_d_ff(const Yaml& value, Recipe& recipe) {
     throw Error("is '{}', which takes a width of {}, above {}", value.text, recipe.model.d_ff, widest);
 }
 
+void add_all(std::vector<RecipeKey>& rows, const std::vector<RecipeKey>& more) {
+  rows.insert(rows.end(), more.begin(), more.end());
+}
+
 void add_model(std::vector<RecipeKey>& rows) {
   using model::ModelConfig;
-  const auto sisa = [](const Recipe& r) { return r.model.system == "sisa"; };
-  const auto with_offset = [=](const std::string& offset) {
-    return [=](const Recipe& r) { return sisa(r) && r.model.offset == offset; };
-  };
-  std::vector<std::string> systems;
-  for (const model::System& system : model::systems()) systems.push_back(system.name);
-  const std::string only_sisa = "model.system: sisa";
   SectionRows(rows, "model", &Recipe::model)
-      .add("system", &ModelConfig::system, choice(systems), "how a layer mixes tokens")
+      .add("system", &ModelConfig::system, choice(model::system_names()), "how a layer mixes tokens")
       .add("vocab_size", &ModelConfig::vocab_size, count(2, 1 << 24), "token ids; at least the tokenizer's")
       .add("d_model", &ModelConfig::d_model, count(1, 1 << 16), "width of the residual stream")
-      .add("num_layers", &ModelConfig::num_layers, count(1, 1024), "layers")
-      .add("num_heads", &ModelConfig::num_heads, count(1, 1024),
-           "heads, each d_model / num_heads wide (an even number)")
-      .add("rope_base", &ModelConfig::rope_base, number(above(1)),
-           "base of the rotary embedding's wavelengths")
-      .add("d_state", &ModelConfig::d_state, count(2, 4096),
-           "query and key channels that each head gains; even")
-      .only_with(only_sisa, sisa)
-      .add("offset", &ModelConfig::offset, choice({"causal", "minimax"}),
-           "what keeps decays in range; minimax: as published, where a token's loss depends on later ones")
-      .only_with(only_sisa, sisa)
-      .add("clamp", &ModelConfig::clamp, number(above(0), to(80)),
-           "bound of the exponents; above 80 fp32 overflows")
-      .only_with("model.offset: minimax", with_offset("minimax"))
-      .add("causal_offset", &ModelConfig::causal_offset, number(above(0), to(80)),
-           "half the range of total decay, in nats, that one segment resolves; above 80 fp32 overflows; in "
-           "training without effect where there are no segments")
-      .only_with("model.offset: causal", with_offset("causal"))
-      .add(
-          "max_segments", &ModelConfig::max_segments, count(0, 1024),
-          "segments of decay in training, each with its own d_state channels where it is needed; what decays "
-          "further is limited and counted; 0: none where blocks of 16 tokens have exponents instead (bf16 on "
-          "H100, heads of 64 channels, d_state 16, 32, 64 or 128), elsewhere as many as make 192 of a head's "
-          "channels")
-      .only_with("model.offset: causal", with_offset("causal"))
-      .add("alpha_bias", &ModelConfig::alpha_bias, number(from(-50), to(50)),
-           "initial value of alpha_proj.bias")
-      .only_with(only_sisa, sisa)
-      .add("decay", &ModelConfig::decay, choice({"learned", "none"}), "none: alpha = 1 everywhere")
-      .only_with(only_sisa, sisa)
-      .add("rotation", &ModelConfig::rotation, choice({"learned", "none"}), "none: theta = 0 everywhere")
-      .only_with(only_sisa, sisa)
-      .add("lambda", &ModelConfig::lambda, choice({"learned", "fixed"}),
-           "fixed: lambda stays at its initial value")
-      .only_with(only_sisa, sisa)
+      .add("num_layers", &ModelConfig::num_layers, count(1, 1024), "layers");
+  add_all(rows, system_keys());
+  SectionRows(rows, "model", &Recipe::model)
       .add("d_ff", &ModelConfig::d_ff, feed_forward_width(),
            "SwiGLU width, 0: none; `match 152M` chooses the width that gives so many parameters")
-      .read_by(read_d_ff);
+      .read_by(read_d_ff)
+      .only_with(systems_with_feed_forward(), has_feed_forward);
 }
 
 void add_data(std::vector<RecipeKey>& rows) {
@@ -235,11 +205,9 @@ void add_optimizer(std::vector<RecipeKey>& rows) {
   using parallel::AdamWOptions;
   SectionRows(rows, "optimizer", &Recipe::optimizer)
       .add("learning_rate", &AdamWOptions::learning_rate, number(above(0), to(10)),
-           "of AdamW at the schedule's peak")
-      .add("lambda_lr", &AdamWOptions::lambda_lr, number(above(0), to(10)), "the same for SISA's lambda")
-      .with_default("learning_rate / 10",
-                    [](Recipe& r) { r.optimizer.lambda_lr = r.optimizer.learning_rate / 10; })
-      .only_with("model.system: sisa", [](const Recipe& r) { return r.model.system == "sisa"; })
+           "of AdamW at the schedule's peak");
+  add_all(rows, learning_rate_keys());
+  SectionRows(rows, "optimizer", &Recipe::optimizer)
       .add("beta1", &AdamWOptions::beta1, number(from(0), below(1)), "decay of the first moment")
       .add("beta2", &AdamWOptions::beta2, number(from(0), below(1)), "decay of the second moment")
       .add("epsilon", &AdamWOptions::epsilon, number(above(0), to(1)),
@@ -282,11 +250,9 @@ void add_others(std::vector<RecipeKey>& rows) {
            "held-out tokens of text that are scored, at most; 0: all. Of tasks all are");
   SectionRows(rows, "log", &Recipe::log)
       .add("every", &LogSection::every, count(1, 1'000'000, Unit::steps), "between two lines on the screen")
-      .add(
-          "monitors", &LogSection::monitors, quantity({Unit::steps, Unit::tokens}, "none"),
-          "between two readings of the model's monitors: range and half-life of decays, lambda, share of the "
-          "state term in the scores")
-      .only_with("model.system: sisa", [](const Recipe& r) { return r.model.system == "sisa"; });
+      .add("monitors", &LogSection::monitors, quantity({Unit::steps, Unit::tokens}, "none"),
+           "between two readings of the model's monitors: " + all_readings())
+      .only_with(systems_with_readings(), has_readings);
 }
 
 std::string unknown(const std::string& what, const std::vector<std::string>& candidates,

@@ -4,8 +4,6 @@
 #include <fmt/ranges.h>  // fmt::join
 
 #include <algorithm>
-#include <cctype>
-#include <cmath>
 #include <functional>
 #include <initializer_list>
 #include <system_error>
@@ -15,12 +13,12 @@
 #include "data/tasks/registry.h"
 #include "launcher/recipe/keys.h"
 #include "launcher/recipe/yaml.h"
+#include "model/mixers/registry.h"
 
 namespace sisa::launcher {
 
 namespace fs = std::filesystem;
 using common::format_count;
-using common::Unit;
 
 namespace {
 
@@ -74,7 +72,8 @@ class Merger {
     if (equals == std::string::npos || dot > equals || dot == 0 || dot + 1 == equals)
       throw Error("--set {}: write section.key=value, such as --set train.batch=65536.", option);
     const std::string section = option.substr(0, dot), name = option.substr(dot + 1, equals - dot - 1);
-    give(given, section, {name, "--set", parse_yaml_value(option.substr(equals + 1), "--set")}, Role::own);
+    give(given, section,
+         {name, "--set", parse_yaml(option.substr(equals + 1), "--set", YamlPlace::command_line)}, Role::own);
   }
 
   GivenKeys given;
@@ -121,29 +120,20 @@ std::string place(const Recipe& recipe, const std::vector<std::string>& keys) {
   return places.empty() ? "The recipe's defaults" : fmt::format("{}", fmt::join(places, ", "));
 }
 
-// The model's keys that a text names.
-std::vector<std::string> model_keys_in(const std::string& text) {
-  const auto is_word = [&](size_t i) {
-    return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) || text[i] == '_');
-  };
-  std::vector<std::string> found;
-  for (const RecipeKey& key : recipe_keys()) {
-    if (key.section != "model") continue;
-    for (size_t i = text.find(key.name); i != std::string::npos; i = text.find(key.name, i + 1))
-      if (!is_word(i - 1) && !is_word(i + key.name.size())) {
-        found.push_back(key.full_name());
-        break;
-      }
+// The config as the network will have it.
+void complete_model(Recipe& recipe) {
+  for (const auto& [name, rate] : recipe.optimizer.learning_rates)
+    recipe.model.rate_factors[name] = rate / recipe.optimizer.learning_rate;
+  try {
+    recipe.model = model::completed(recipe.model);
+  } catch (const model::ConfigError& error) {
+    std::vector<std::string> keys;
+    for (const std::string& key : error.keys()) keys.push_back("model." + key);
+    throw Error("{}: {}", place(recipe, keys), error.what());
   }
-  return found;
 }
 
 void check_model(const Recipe& recipe) {
-  try {
-    model::validate(recipe.model);
-  } catch (const Error& error) {
-    throw Error("{}: {}", place(recipe, model_keys_in(error.what())), error.what());
-  }
   if (recipe.train.recompute > recipe.model.num_layers)
     throw Error("{}: train.recompute is {}; it must be at most model.num_layers, which is {}: all layers.",
                 place(recipe, {"train.recompute", "model.num_layers"}), recipe.train.recompute,
@@ -219,6 +209,7 @@ Recipe finish(const GivenKeys& given) {
                   key.full_name(), key.belongs_to);
     key.set_default(recipe);
   }
+  complete_model(recipe);
   check_model(recipe);
   check_device(recipe);
   check_lengths(recipe);
@@ -231,24 +222,6 @@ void check_given(const Recipe& recipe, const std::string& key, bool is_given, co
 }
 
 }  // namespace
-
-int64_t Recipe::warmup_steps() const {
-  const double batch = train.warmup.unit == Unit::tokens ? static_cast<double>(train.batch) : 1;
-  return static_cast<int64_t>(std::ceil(train.warmup.value / batch));
-}
-
-int64_t Recipe::cooldown_steps() const {
-  if (train.schedule != ScheduleKind::wsd) return 0;
-  return static_cast<int64_t>(std::llround(train.cooldown * static_cast<double>(total_steps())));
-}
-
-Schedule Recipe::schedule() const {
-  return {.kind = train.schedule,
-          .total = total_steps(),
-          .warmup = warmup_steps(),
-          .cooldown = cooldown_steps(),
-          .warmup_start = train.warmup_start};
-}
 
 Recipe load_recipe(const fs::path& file, std::span<const std::string> overrides,
                    std::span<const fs::path> overlays) {

@@ -12,6 +12,9 @@
 
 namespace sisa::launcher {
 
+using common::above;
+using common::from;
+using common::to;
 using data::TaskKey;
 using data::TaskKind;
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "launcher/recipe/recipe.h"
+#include "launcher/recipe/sections.h"
 #include "launcher/recipe/values.h"
 
 namespace sisa::launcher {

@@ -75,11 +75,8 @@ ValueKind<int64_t> count(int64_t minimum, int64_t maximum, Unit unit) {
           .print = [=](const int64_t& value) { return with_unit(value, unit); }};
 }
 
-ValueKind<double> number(Bound low, Bound high) {
-  const auto has = [](double x, Bound bound, bool is_low) {
-    return (is_low ? x > bound.value : x < bound.value) || (bound.included && x == bound.value);
-  };
-  const auto relation = [](Bound bound) { return bound.included ? "<=" : "<"; };
+ValueKind<double> number(common::Bound low, common::Bound high) {
+  const auto relation = [](const common::Bound& bound) { return bound.included ? "<=" : "<"; };
   std::string range = fmt::format("{} {} x", low.value, relation(low));
   if (std::isfinite(high.value)) range += fmt::format(" {} {}", relation(high), high.value);
   const std::string expected = "a number x with " + range;
@@ -87,8 +84,7 @@ ValueKind<double> number(Bound low, Bound high) {
           .read =
               [=](const Yaml& value) {
                 const auto found = quantity_of(value);
-                if (!found || found->unit != Unit::none || !has(found->value, low, true) ||
-                    !has(found->value, high, false))
+                if (!found || found->unit != Unit::none || !common::within(found->value, low, high))
                   refuse_value(value, expected);
                 return found->value;
               },

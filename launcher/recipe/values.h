@@ -6,14 +6,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/bound.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "launcher/recipe/recipe.h"
+#include "launcher/recipe/sections.h"
 #include "launcher/recipe/yaml.h"
 
 namespace sisa::launcher {
@@ -34,24 +34,8 @@ constexpr int64_t no_maximum = int64_t{1} << 53;  // the largest whole number th
 ValueKind<int64_t> count(int64_t minimum, int64_t maximum = no_maximum,
                          common::Unit unit = common::Unit::none);
 
-struct Bound {
-  double value;
-  bool included;
-};
-inline Bound above(double value) {
-  return {value, false};
-}
-inline Bound below(double value) {
-  return {value, false};
-}
-inline Bound from(double value) {
-  return {value, true};
-}
-inline Bound to(double value) {
-  return {value, true};
-}
 // Numbers between two bounds; `2%` reads as 0.02.
-ValueKind<double> number(Bound low, Bound high = below(std::numeric_limits<double>::infinity()));
+ValueKind<double> number(common::Bound low, common::Bound high = common::without_end());
 
 // Whole quantities in one of several units, always named. `zero_means` ("only at the end"): 0 is allowed too.
 ValueKind<common::Quantity> quantity(const std::vector<common::Unit>& units, const std::string& zero_means);

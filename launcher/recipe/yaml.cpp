@@ -93,12 +93,8 @@ std::string Yaml::shown() const {
   return "";
 }
 
-Yaml parse_yaml(std::string_view text, const std::string& source) {
-  return Reader(source, true).read(text);
-}
-
-Yaml parse_yaml_value(std::string_view text, const std::string& source) {
-  return Reader(source, false).read(text);
+Yaml parse_yaml(std::string_view text, const std::string& source, YamlPlace place) {
+  return Reader(source, /*has_lines=*/place == YamlPlace::file).read(text);
 }
 
 std::string yaml_scalar(std::string_view text) {

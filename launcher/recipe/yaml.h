@@ -27,12 +27,11 @@ struct Yaml::Entry {
   Yaml value;
 };
 
-// Reads one document. `source`: the file's name. Throws Error, with the line, on what is not YAML, on
-// duplicate keys, on keys that are no plain words, on a second document and on absurdly large trees.
-Yaml parse_yaml(std::string_view text, const std::string& source);
-
-// The same for a single value on a command line: `source` alone says where it stands.
-Yaml parse_yaml_value(std::string_view text, const std::string& source);
+// Where a text stands, and with it what a message names: a line of a file, or a command line as a whole.
+enum class YamlPlace { file, command_line };
+// Reads one document. `source`: the file's name, or the option's. Throws Error, with the place, on what is not
+// YAML, on duplicate keys, on keys that are no plain words, on a second document and on absurdly large trees.
+Yaml parse_yaml(std::string_view text, const std::string& source, YamlPlace place = YamlPlace::file);
 
 // `text` as a YAML scalar that reads back as it is: quoted where it must be.
 std::string yaml_scalar(std::string_view text);

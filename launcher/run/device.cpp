@@ -4,21 +4,16 @@
 #include <ATen/Parallel.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <thread>
 
 #include "common/error.h"
+#include "common/threads.h"
 #include "launcher/run/gpu_name.h"
 #include "model/operations/fused.h"
 
 namespace sisa::launcher {
 namespace {
-
-int64_t default_threads(const parallel::World& world) {
-  return std::max<int64_t>(1, static_cast<int64_t>(std::thread::hardware_concurrency()) / world.local_size());
-}
 
 at::Device open_gpu(const parallel::World& world) {
   if (!at::globalContext().hasCUDA())
@@ -42,7 +37,8 @@ at::Device open_gpu(const parallel::World& world) {
 }  // namespace
 
 at::Device open_device(const RunSection& run, const parallel::World& world) {
-  at::set_num_threads(static_cast<int>(run.threads > 0 ? run.threads : default_threads(world)));
+  at::set_num_threads(run.threads > 0 ? static_cast<int>(run.threads)
+                                      : common::threads_of_rank(world.local_size()));
   at::Context& context = at::globalContext();
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
@@ -50,7 +46,8 @@ at::Device open_device(const RunSection& run, const parallel::World& world) {
   model::fused::set_enabled(run.fused);
   if (run.device != "cuda") return at::kCPU;
   if (run.determinism == Determinism::strict) {
-    // Sums in a fixed order, attention's too (model/operations/attention.cpp); operations that have none refuse to run.
+    // All sums are in a fixed order, also those of attention (model/operations/attention.cpp). Operations
+    // that have no deterministic implementation refuse to run.
     context.setDeterministicAlgorithms(true, /*warn_only=*/false);
     context.setDeterministicFillUninitializedMemory(false);         // we read none
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // a workspace of its own for each stream

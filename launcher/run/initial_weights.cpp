@@ -8,10 +8,9 @@
 
 #include "checkpoint/contents.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/store.h"
 #include "common/error.h"
-#include "common/precision.h"
-#include "launcher/run/run_folder.h"
+#include "common/parameter.h"
+#include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
 namespace fs = std::filesystem;
@@ -69,7 +68,7 @@ std::string read_into(const SafetensorsFile& file, parallel::ParameterSpace& spa
 
   for (const parallel::Piece& piece : space.owned_pieces()) {
     const std::string& name = piece.block->name;
-    const auto type = common::state_type(space.options().precision, piece.range->group);
+    const auto type = common::state_type(space.options().precision, piece.range->traits);
     const at::Tensor elements = read_finite(file, name, piece.begin, piece.end, type);
     if (spare_head && name == embedding &&
         !elements.equal(read_finite(file, head, piece.begin, piece.end, type)))
@@ -96,10 +95,9 @@ std::string load_initial_weights(const std::string& reference, parallel::Paramet
       run = parse_run_reference(reference);
   });
   if (source.empty()) {
-    const checkpoint::Store store(run.folder.checkpoints(), world);
-    const checkpoint::Entry entry = find_checkpoint(run, store, world);
-    store.load(entry, space, communicator, {.moments = false});
-    return entry.path.string();
+    const OpenedRun opened(run, world);
+    opened.store.load(opened.checkpoint, space, communicator, {.moments = false});
+    return opened.checkpoint.path.string();
   }
   space.round_masters();
   space.gather_values(communicator);

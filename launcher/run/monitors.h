@@ -11,15 +11,15 @@
 
 namespace sisa::launcher {
 
-using Readings = std::vector<std::vector<model::Reading>>;  // of each layer a list
+using Readings = std::vector<std::vector<model::Reading>>;  // a list for each layer
 
-inline constexpr int64_t monitored_samples = 4;  // that a reading looks at, at most
+inline constexpr int64_t monitored_samples = 4;  // a reading looks at no more samples than these
 
-// An array of layers, each {"lambda": [of each head], …}.
+// An array with an object for each layer, {"lambda": [a number for each head], …}.
 nlohmann::ordered_json readings_json(const Readings& readings);
-// A row for each reading of each layer: its value of each head, or their span where heads are many.
+// A row for each reading of each layer: its values for the heads, or the span of these where heads are many.
 Rows readings_rows(const Readings& readings);
-// One line: each reading's span over all layers and heads. Empty if there are none.
+// One line with each reading's span over all layers and heads. Empty if there are no readings.
 std::string readings_summary(const Readings& readings);
 
 }  // namespace sisa::launcher

@@ -20,11 +20,9 @@ int64_t padding(const Recipe& recipe) {
 }
 
 Plan::Flops flops_per_token(const Recipe& recipe) {
-  const model::ModelConfig& c = recipe.model;
   const int64_t T = recipe.data.sequence_length;
-  const double attention = 12.0 * static_cast<double>(c.num_layers * c.d_model) * static_cast<double>(T);
-  return {.usual = 6.0 * static_cast<double>(model::num_parameters(c)) + attention,
-          .exact = 3 * model::forward_flops(c, T)};
+  return {.usual = model::usual_training_flops(recipe.model, T),
+          .exact = 3 * model::forward_flops(recipe.model, T)};
 }
 
 double bytes_per_token(const Recipe& recipe, int64_t ranks) {
@@ -38,7 +36,7 @@ double bytes_per_token(const Recipe& recipe, int64_t ranks) {
   // gradient is read for the norm and for AdamW, which reads and writes master and moments.
   const double everywhere = 4 + 2, owned = 2 * 4 + 3 * 2 * 4;
   const double update = N * (everywhere + owned / (recipe.optimizer.sharded ? n : 1));
-  return model::activation_bytes(recipe.model, recipe.train.recompute) +
+  return model::activation_bytes(recipe.model, recipe.data.sequence_length, recipe.train.recompute) +
          n * (weights + update) / static_cast<double>(recipe.train.batch);
 }
 

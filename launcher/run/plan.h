@@ -21,8 +21,8 @@ struct Plan {
   int64_t samples_per_step = 0;             // over all ranks
   parallel::ParameterSpace::Memory memory;  // bytes on each rank, without activations
   struct Flops {                            // of a token, forward and backward
-    // 6 N + 12 L d T with N parameters, L layers, width d and sequence length T (Chowdhery et al., "PaLM",
-    // 2022, appendix B), as others report them: the mask and SISA's extra channels are not counted.
+    // As others report them (model::usual_training_flops): the mask and what score augmentations add are not
+    // counted.
     double usual = 0;
     double exact = 0;  // three times model::forward_flops: what is computed again is not counted
   };

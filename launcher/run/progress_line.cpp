@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto quiet = std::chrono::seconds(10);  // between lines where there is no terminal
+constexpr auto quiet = std::chrono::seconds(10);  // the time between lines where there is no terminal
 
 }  // namespace
 

@@ -24,7 +24,7 @@ nlohmann::ordered_json number(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
 }
 
-// `text`'s width on a screen: characters, not bytes.
+// The width of `text` on a screen: its characters, not its bytes.
 size_t width(const std::string& text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
@@ -62,8 +62,9 @@ std::string status_line(const StepReport& r) {
       r.gradient_norm, r.learning_rate, common::format_short(r.tokens_per_second));
   if (r.mfu) line += fmt::format("  MFU {:4.1f}%", 100 * *r.mfu);
   line += "  ETA " + common::format_duration(r.seconds_left);
-  if (r.num_limited && *r.num_limited > 0)
-    line += fmt::format("  {} pairs limited", common::format_short(static_cast<double>(*r.num_limited)));
+  for (const CounterTotal& counter : r.counters)
+    if (counter.total > 0)
+      line += fmt::format("  {} {}", common::format_short(static_cast<double>(counter.total)), counter.label);
   if (!r.applied) line += "  skipped: the loss or a gradient was not finite";
   return line;
 }
@@ -95,7 +96,7 @@ void Reporter::step(const StepReport& r, bool show) {
                                    {"tokens_per_second", r.tokens_per_second},
                                    {"seconds", r.seconds},
                                    {"seconds_waited", r.seconds_waited}};
-  if (r.num_limited) record["limited_pairs"] = *r.num_limited;
+  for (const CounterTotal& counter : r.counters) record[counter.name] = counter.total;
   if (r.mfu) record["mfu"] = *r.mfu;
   if (r.mfu_exact) record["mfu_exact"] = *r.mfu_exact;
   write(record);
@@ -116,7 +117,7 @@ void Reporter::event(const std::string& kind, int64_t step, nlohmann::ordered_js
 
 void Reporter::write(const nlohmann::ordered_json& record) {
   if (!file_) return;
-  // Paths in it may hold bytes that are no UTF-8.
+  // A path in it may hold bytes that are not UTF-8.
   const int error = file_->append(record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   if (error != 0 && !failing_)
     std::fputs(fmt::format("WARNING: Cannot write the metrics: {}. Records are lost until it can.\n",

@@ -1,5 +1,5 @@
-// What a run tells its user: a table before step 1, one aligned line a step, events, and the same as JSON
-// lines in a file.
+// How a run speaks: an aligned line for each step and sentences at its events (run_events.h) on the screen,
+// and the same as JSON lines in a file.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,11 @@
 #include <vector>
 
 #include "common/line_file.h"
+#include "launcher/run/counter_total.h"
 
 namespace sisa::launcher {
 
-// One finished step. JSON and screen show the same numbers.
+// A finished step. The screen and the file show the same numbers.
 struct StepReport {
   int64_t step = 0;         // steps finished, this one included
   int64_t total_steps = 0;  // of the whole run
@@ -23,15 +24,15 @@ struct StepReport {
   double loss = 0;               // nats a token, mean over the global batch, before the update
   double gradient_norm = 0;      // before clipping
   double learning_rate = 0;      // of the matrices
-  double tokens_per_second = 0;  // all ranks together, this step
-  double seconds = 0;            // this step
-  double seconds_waited = 0;     // of these, for data; this rank's
-  double seconds_left = 0;       // estimate for the rest of the run
-  // 0 to 1, by Plan::Flops; absent where the device's peak is unknown.
+  double tokens_per_second = 0;  // of all ranks together, in this step
+  double seconds = 0;            // that the step took
+  double seconds_waited = 0;     // that this rank waited for data during the step
+  double seconds_left = 0;       // an estimate for the rest of the run
+  // The share of the devices' peak that was used, 0 to 1, counted as Plan::Flops has it. Absent where the
+  // peak is unknown.
   std::optional<double> mfu, mfu_exact;
-  bool applied = true;  // false: not finite, skipped
-  std::optional<int64_t>
-      num_limited;  // (token, head) pairs whose decay training could not represent; absent: no limit
+  bool applied = true;  // false: the loss or a gradient was not finite, and the update was skipped
+  std::vector<CounterTotal> counters;  // what the model counted
 };
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
@@ -39,17 +40,20 @@ using Rows = std::vector<std::pair<std::string, std::string>>;
 std::string boxed_table(const std::string& title, const Rows& rows);
 std::string status_line(const StepReport& report);
 
-// Writes to standard output and to the metrics file. Only the reporter of rank 0 is active; the others
-// swallow everything, so that ranks never print over one another.
+// Writes to standard output and to the metrics file. Only rank 0 has an active reporter. Those of the other
+// ranks do nothing, so that ranks never print over one another.
 class Reporter {
  public:
-  // Appends to `metrics_file`; "" writes none. Throws Error if it cannot be opened; a record that does not
-  // fit on the disk later is lost, which is told once on standard error and ends nothing.
+  // Appends to `metrics_file`; with "" no file is written. Throws Error if it cannot be opened. A record that
+  // cannot be written later is lost: that is told on standard error, once in a row, and does not end the run.
   Reporter(bool active, const std::filesystem::path& metrics_file);
-  void say(const std::string& text) const;         // to the screen
-  void step(const StepReport& report, bool show);  // to the file, and to the screen if `show`
-  void event(const std::string& kind, int64_t step, nlohmann::ordered_json fields,
-             const std::string& text);  // to both
+  // On the screen alone.
+  void say(const std::string& text) const;
+  // In the file and, if `show` or if the step was skipped, on the screen.
+  void step(const StepReport& report, bool show);
+  // In the file as {"event": kind, "step": step, "time": seconds since 1970, fields …}, and `text` on the
+  // screen.
+  void event(const std::string& kind, int64_t step, nlohmann::ordered_json fields, const std::string& text);
 
  private:
   void write(const nlohmann::ordered_json& record);

@@ -1,7 +1,9 @@
 #include "launcher/run/signals.h"
 
+#include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <csignal>
@@ -13,11 +15,15 @@ namespace sisa::launcher {
 namespace {
 
 constexpr std::array watched = {SIGINT, SIGTERM, SIGUSR1, SIGALRM};
+constexpr std::sig_atomic_t first_patience = 60;  // seconds
+
+// A signal handler reaches nothing but global variables. The one SignalWatch owns these.
+bool is_owned = false;
 volatile std::sig_atomic_t last_signal = 0;
-volatile std::sig_atomic_t patience = 60;  // seconds
+volatile std::sig_atomic_t patience = first_patience;  // seconds
 std::array<struct sigaction, watched.size()> former;
 
-// Only what is safe in a signal handler.
+// Does only what is safe in a signal handler.
 void handle(int number) {
   if (number == SIGALRM) {
     constexpr std::string_view text =
@@ -32,7 +38,10 @@ void handle(int number) {
 }  // namespace
 
 SignalWatch::SignalWatch() {
+  TORCH_INTERNAL_ASSERT(!is_owned, "a process can have one SignalWatch only");
+  is_owned = true;
   last_signal = 0;
+  patience = first_patience;
   struct sigaction action {};
   action.sa_handler = handle;
   action.sa_flags = SA_RESTART;
@@ -42,6 +51,7 @@ SignalWatch::SignalWatch() {
 SignalWatch::~SignalWatch() {
   alarm(0);
   for (size_t i = 0; i < watched.size(); ++i) sigaction(watched[i], &former[i], nullptr);
+  is_owned = false;
 }
 
 int SignalWatch::seen() const {
@@ -49,7 +59,7 @@ int SignalWatch::seen() const {
 }
 
 void SignalWatch::set_patience(double seconds) {
-  patience = static_cast<std::sig_atomic_t>(std::ceil(seconds));
+  patience = static_cast<std::sig_atomic_t>(std::ceil(std::max(seconds, 1.0)));  // alarm(0) would be no alarm
 }
 
 void SignalWatch::answered() {

@@ -8,7 +8,6 @@
 #include "common/hash.h"
 #include "common/quantity.h"
 #include "data/prepare/prepare.h"
-#include "data/tokens/bigram.h"
 #include "data/tokens/formats/foreign.h"
 
 namespace sisa::launcher {
@@ -166,11 +165,11 @@ Rows Sources::rows(int64_t num_samples) const {
   return rows;
 }
 
-double Sources::bigram_loss(int64_t windows) const {
-  std::vector<data::TokenDataset> training;
+std::vector<data::TokenDataset> Sources::open_training_text() const {
+  std::vector<data::TokenDataset> datasets;
   for (const fs::path& path : paths_)
-    if (!path.empty()) training.push_back(open(path, Split::train));
-  return data::bigram_loss(training, *held_out_, windows);
+    if (!path.empty()) datasets.push_back(open(path, Split::train));
+  return datasets;
 }
 
 }  // namespace sisa::launcher

@@ -28,8 +28,8 @@ class Sources {
   const data::HeldOut& held_out() const { return *held_out_; }
   // What a run of so many samples reads: a row for all text, one for each task.
   Rows rows(int64_t num_samples) const;
-  // data::bigram_loss of all text.
-  double bigram_loss(int64_t windows) const;
+  // Opens the training split of each source that is text anew. Not collective.
+  std::vector<data::TokenDataset> open_training_text() const;
   // Of what is trained on, of all sources: a resumed run compares it.
   const std::string& fingerprint() const { return fingerprint_; }
 

@@ -1,39 +1,31 @@
 // The training loop.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <chrono>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
-#include "checkpoint/saver.h"
 #include "checkpoint/store.h"
 #include "common/file_lock.h"
-#include "common/quantity.h"
 #include "data/prefetcher.h"
 #include "launcher/recipe/recipe.h"
 #include "launcher/recipe/schedule.h"
+#include "launcher/run/checkpointer.h"
 #include "launcher/run/learner.h"
+#include "launcher/run/lineage.h"
 #include "launcher/run/plan.h"
+#include "launcher/run/progress.h"
 #include "launcher/run/reporter.h"
 #include "launcher/run/run_folder.h"
 #include "launcher/run/signals.h"
 #include "launcher/run/sources.h"
+#include "launcher/run/train_options.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {
-
-struct TrainOptions {
-  enum class Resume { automatic, never, step };
-  Resume resume =
-      Resume::automatic;    // automatic: from the newest sound checkpoint, or from the start if there is none
-  int64_t resume_step = 0;  // of Resume::step
-  // Steps or tokens of this process, or seconds: then save and stop. The schedule is the whole run's all the
-  // same.
-  std::optional<common::Quantity> stop_after;
-  // A run whose state this one begins with, if it has no checkpoint of its own.
-  std::optional<RunReference> from;
-};
 
 // One run in one folder, on all ranks of the world. Members are collective.
 class Trainer {
@@ -49,35 +41,24 @@ class Trainer {
 
  private:
   using Clock = std::chrono::steady_clock;
-  // Where the run stands. Adam's own count, of applied updates, is learner_.optimizer().updates().
-  struct Progress {
-    int64_t step = 0;
-    int64_t samples = 0;  // the sampler's whole state
-    int64_t tokens = 0;
-  };
+  // What comes after a step, as the ranks have agreed.
   struct Decision {
-    bool save = false;
-    int64_t signal = 0;  // 0: none seen on any rank
+    bool save = false;   // a checkpoint falls due
+    int64_t signal = 0;  // 0: none was seen on any rank
     bool stop = false;
   };
 
-  void restore();
-  std::optional<checkpoint::Entry> checkpoint_to_resume();
-  void resume(const checkpoint::Store& store, const checkpoint::Entry& entry);
-  void request(int64_t samples);
+  bool complete() const { return progress_.step >= schedule_.total; }
+  void request_batches();
   StepReport step();
+  StepReport measure(const StepResult& result, double lr_factor, double seconds, double seconds_waited);
   Decision decide(const Progress& before);
-  void save(bool chosen);
-  void start_save(checkpoint::SaveOptions options);
-  void finish_saves();
-  void report_save(const checkpoint::SaveReport& report);
+  bool stop_is_due() const;
   void evaluate();
   void monitor();
-  void report_start();
-  void report_end(int64_t steps_done, double seconds, const char* why);
-  // Whether the run passed a multiple of `every` (steps or tokens; 0: never) since `before`.
-  bool passed(const common::Quantity& every, const Progress& before) const;
-  bool passed(const SavePoints& points, const Progress& before) const;  // one of the points
+  checkpoint::RunState state() const;
+  std::optional<double> held_out_loss() const;  // at this step; absent if it was not evaluated
+  int end(const Decision& decision);
 
   Recipe recipe_;
   TrainOptions options_;
@@ -85,25 +66,22 @@ class Trainer {
   at::Device device_;
   RunFolder folder_;
   Reporter reporter_;
-  std::optional<common::FileLock> lock_;  // of the root
+  std::optional<common::FileLock> lock_;  // held by the root
   Sources sources_;
   data::Prefetcher prefetcher_;  // of sources_.training()
   Learner learner_;
   checkpoint::Store store_;
-  checkpoint::Saver saver_;
+  Checkpointer checkpointer_;
   Schedule schedule_;
   SignalWatch signals_;
-  std::optional<double> peak_flops_;  // of one device
-  Plan::Flops flops_;
-  Progress progress_, start_;  // now; when this process began
-  nlohmann::ordered_json lineage_ =
-      nlohmann::ordered_json::array();  // {run, step} of each ancestor, the oldest first
-  Clock::time_point started_ = Clock::now(), saved_ = Clock::now();
-  bool save_due_ = false;
-  int64_t saved_step_ = -1;      // of the newest checkpoint; -1: none
-  int64_t evaluated_step_ = -1;  // likewise
-  std::optional<double> held_out_loss_;
-  double seconds_per_step_ = 0;  // a moving average, for the estimate of the time left
+  std::optional<double> peak_flops_;  // FLOP/s of one device
+  Plan::Flops flops_;                 // for a token
+  Progress progress_, start_;         // now, and when this process began
+  std::vector<Ancestor> lineage_;
+  Clock::time_point started_ = Clock::now();
+  int64_t evaluated_step_ = -1;          // the last one that was evaluated; -1: none
+  std::optional<double> held_out_loss_;  // then, nats a token
+  double seconds_per_step_ = 0;          // a moving average, for the estimate of the time left
 };
 
 }  // namespace sisa::launcher

@@ -12,7 +12,7 @@
 namespace sisa::model {
 namespace {
 
-at::Tensor with_capacity(const at::Tensor& x, int64_t capacity) {  // (B, ·, H, d)
+at::Tensor with_capacity(const at::Tensor& x, int64_t capacity) {  // (B, ·, G, d)
   return capacity == x.size(1) ? x : at::constant_pad_nd(x, {0, 0, 0, 0, 0, capacity - x.size(1)});
 }
 
@@ -31,25 +31,36 @@ void AttentionCache::join(const MixerCache& other_cache) {
   key_ = at::cat({with_capacity(key_, capacity), with_capacity(other.key_, capacity)});
   value_ = at::cat({with_capacity(value_, capacity), with_capacity(other.value_, capacity)});
   lengths_.insert(lengths_.end(), other.lengths_.begin(), other.lengths_.end());
+  forgotten_.insert(forgotten_.end(), other.forgotten_.begin(), other.forgotten_.end());
   if (exponent.defined()) exponent = at::cat({exponent, other.exponent});
   if (phase.defined()) phase = at::cat({phase, other.phase});
+}
+
+std::vector<int64_t> AttentionCache::next_positions(int64_t num_sequences) const {
+  std::vector<int64_t> positions;
+  for (int64_t b = 0; b < num_sequences; ++b) positions.push_back(length(b));
+  return positions;
 }
 
 void AttentionCache::append(const at::Tensor& key, const at::Tensor& value) {
   const int64_t T = key.size(1);
   if (lengths_.empty()) {
     lengths_.assign(static_cast<size_t>(key.size(0)), T);
+    forgotten_.assign(lengths_.size(), 0);
     key_ = key.contiguous();
     value_ = value.contiguous();
     return;
   }
   TORCH_INTERNAL_ASSERT(lengths_.size() == static_cast<size_t>(key.size(0)));
-  reserve(*std::max_element(lengths_.begin(), lengths_.end()) + T);
-  for (int64_t b = 0; b < key.size(0); ++b) {
-    int64_t& length = lengths_[static_cast<size_t>(b)];
-    key_[b].narrow(0, length, T).copy_(key[b]);
-    value_[b].narrow(0, length, T).copy_(value[b]);
-    length += T;
+  forget();
+  int64_t most = 0;
+  for (size_t b = 0; b < lengths_.size(); ++b) most = std::max(most, held(b));
+  reserve(most + T);
+  for (size_t b = 0; b < lengths_.size(); ++b) {
+    const auto row = static_cast<int64_t>(b);
+    key_[row].narrow(0, held(b), T).copy_(key[row]);
+    value_[row].narrow(0, held(b), T).copy_(value[row]);
+    lengths_[b] += T;
   }
 }
 
@@ -61,17 +72,39 @@ void AttentionCache::reserve(int64_t num_tokens) {
   value_ = with_capacity(value_, capacity);
 }
 
-at::Tensor AttentionCache::attend(const at::Tensor& query, double scale) const {
-  const auto among = [&](int64_t first, int64_t count) {
-    const int64_t length = lengths_[static_cast<size_t>(first)];
-    return attention_to_past(query.narrow(0, first, count), key_.narrow(0, first, count).narrow(1, 0, length),
-                             value_.narrow(0, first, count).narrow(1, 0, length), scale);
-  };
+// Closes the gap between the prefix and the window. It may grow to the length of the window before, so that each
+// token is moved about once.
+void AttentionCache::forget() {
+  if (shape_.is_full()) return;
+  for (size_t b = 0; b < lengths_.size(); ++b) {
+    const int64_t prefix = std::min(shape_.prefix, lengths_[b]);
+    // The next query, at position lengths_[b], sees window - 1 tokens before itself.
+    const int64_t out_of_sight = lengths_[b] - (shape_.window - 1) - prefix - forgotten_[b];
+    if (out_of_sight < shape_.window) continue;
+    const int64_t kept = held(b) - prefix - out_of_sight;
+    for (at::Tensor* x : {&key_, &value_}) {
+      const at::Tensor row = (*x)[static_cast<int64_t>(b)];
+      row.narrow(0, prefix, kept).copy_(row.narrow(0, prefix + out_of_sight, kept).clone());
+    }
+    forgotten_[b] += out_of_sight;
+  }
+}
+
+at::Tensor AttentionCache::attend(const at::Tensor& query) const {
   const auto num_sequences = static_cast<int64_t>(lengths_.size());
-  std::vector<at::Tensor> outputs;  // neighbours of equal length together
+  const auto alike = [&](int64_t a, int64_t b) {
+    const auto i = static_cast<size_t>(a), j = static_cast<size_t>(b);
+    return lengths_[i] == lengths_[j] && forgotten_[i] == forgotten_[j];
+  };
+  std::vector<at::Tensor> outputs;  // of neighbours that hold the same positions, together
   for (int64_t first = 0, count = 0; first < num_sequences; first += count) {
-    for (count = 1; first + count < num_sequences && length(first + count) == length(first);) ++count;
-    outputs.push_back(among(first, count));
+    for (count = 1; first + count < num_sequences && alike(first, first + count);) ++count;
+    const auto b = static_cast<size_t>(first);
+    const auto of_these = [&](const at::Tensor& x) {
+      return x.narrow(0, first, count).narrow(1, 0, held(b));
+    };
+    outputs.push_back(attention_to_past(query.narrow(0, first, count), of_these(key_), of_these(value_),
+                                        shape_, forgotten_[b]));
   }
   return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
 }

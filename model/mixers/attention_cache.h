@@ -7,31 +7,43 @@
 #include <vector>
 
 #include "model/mixers/mixer.h"
+#include "model/operations/attention_shape.h"
 
 namespace sisa::model {
 
+// H query heads, G key and value heads. Keys that no later query sees, since they lie beyond the shape's window
+// and are none of its prefix, are forgotten.
 class AttentionCache final : public MixerCache {
  public:
+  explicit AttentionCache(const AttentionShape& shape) : shape_(shape) {}
   void join(const MixerCache& other) override;
 
-  // Tokens of sequence b; 0 while empty.
+  // Tokens that sequence b has had, those forgotten included; 0 while empty.
   int64_t length(int64_t b) const { return lengths_.empty() ? 0 : lengths_[static_cast<size_t>(b)]; }
-  // Adds T tokens to each sequence: key (B, T, H, d_qk), value (B, T, H, d_v).
+  // Positions of the tokens that come next, of each of `num_sequences` sequences.
+  std::vector<int64_t> next_positions(int64_t num_sequences) const;
+  // Keys that are held, of the sequence that has most.
+  int64_t num_held() const { return key_.defined() ? key_.size(1) : 0; }
+  // Adds T tokens to each sequence: key (B, T, G, d_qk), value (B, T, G, d_value).
   void append(const at::Tensor& key, const at::Tensor& value);
-  // Attention of the T tokens that were appended last: query (B, T, H, d_qk) -> (B, T, H, d_v).
-  at::Tensor attend(const at::Tensor& query, double scale) const;
-  // Multiplies the channels of all keys from `channel` on by e^exponent, (B, H) fp64, at least -160.
+  // Attention of the T tokens that were appended last: query (B, T, H, d_qk) -> (B, T, H, d_value).
+  at::Tensor attend(const at::Tensor& query) const;
+  // Multiplies the channels of all keys from `channel` on by e^exponent, (B, G) fp64, at least -160.
   void scale_keys(int64_t channel, const at::Tensor& exponent);
 
-  // Of mixers that augment the score: where each sequence stands, fp64. Undefined while empty.
+  // For mixers that augment the score: where each sequence stands, fp64. Undefined while empty.
   at::Tensor exponent;  // (B, H)
   at::Tensor phase;     // (B, H, d_state / 2)
 
  private:
   void reserve(int64_t num_tokens);
+  void forget();
+  int64_t held(size_t b) const { return lengths_[b] - forgotten_[b]; }
 
-  std::vector<int64_t> lengths_;  // of each sequence; empty: none yet
-  at::Tensor key_, value_;        // (B, capacity, H, ·); zero beyond a sequence's length
+  AttentionShape shape_;
+  std::vector<int64_t> lengths_;    // of each sequence; empty: none yet
+  std::vector<int64_t> forgotten_;  // of these, tokens after the prefix that are held no more
+  at::Tensor key_, value_;          // (B, capacity, G, ·); unspecified beyond what a sequence holds
 };
 
 }  // namespace sisa::model

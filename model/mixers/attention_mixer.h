@@ -1,73 +1,104 @@
-// Causal softmax attention with rotary positions, whose query and key a system may widen.
+// Causal softmax attention, whose score a system may augment.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "model/mixers/attention_cache.h"
 #include "model/mixers/mixer.h"
+#include "model/operations/attention_shape.h"
 #include "model/operations/augmentation.h"
 #include "model/operations/fused.h"
 #include "model/operations/rope.h"
+#include "model/system.h"
 
 namespace sisa::model {
+
+// Further channels of query and key, which add to the score. A system that has them implements all of this, so
+// that training, evaluation and decoding cannot compute different things.
+class ScoreAugmentation {
+ public:
+  virtual ~ScoreAugmentation() = default;
+  // For training: of whole sequences x (B, T, d_model). Their type is the one that attention then computes in.
+  virtual Augmentation augment(const at::Tensor& x) = 0;
+  // For tokens x that continue the sequences in `cache`, cut into segments (augmentation.h).
+  struct Continuation {
+    Augmentation channels;
+    std::vector<Segment> segments;
+  };
+  virtual Continuation continue_augmentation(const at::Tensor& x, AttentionCache& cache) = 0;
+  // What a kernel needs that makes query and key whole and computes the same as `augment`; null: there is no
+  // such kernel, and `augment` is what trains.
+  virtual const fused::StateChannels* state_channels() { return nullptr; }
+  // Told of what a kernel has limited (fused.h); an undefined tensor: nothing.
+  virtual void count_limited(const at::Tensor& /*num_limited*/) {}
+};
 
 // The projections that read the layer's input are blocks of one stored matrix, in this order: W_Q, W_K, W_V,
 // then the subclass's.
 class AttentionMixer : public Mixer {
  public:
-  explicit AttentionMixer(const LayerContext& context);
+  AttentionMixer(const LayerContext& context, const AttentionShape& shape);
   std::vector<common::Parameter*> parameters() override { return {&projections_, &output_}; }
   at::Tensor forward(const at::Tensor& x) override;
   std::vector<std::string> left_to_libtorch(const at::Tensor& x) override;
-  std::unique_ptr<MixerCache> make_cache() const override { return std::make_unique<AttentionCache>(); }
+  std::unique_ptr<MixerCache> make_cache() const override { return std::make_unique<AttentionCache>(shape_); }
   at::Tensor extend(const at::Tensor& x, MixerCache& cache) override;
+  MixerCosts costs(int64_t length) const override;
 
  protected:
-  // Further channels of query and key; their type is the one that attention then computes in.
-  virtual Augmentation augment(const at::Tensor& /*x*/) { return {}; }
-  // The same where one kernel makes query and key whole (model/operations/fused.h): what it needs; null: no channels.
-  virtual const fused::StateChannels* state_channels() { return nullptr; }
-  fused::Projection fused_rows();
-  virtual void count_limited(const at::Tensor& /*num_limited*/) {}
-  // The same for tokens that continue the sequences in `cache`, cut into segments (see augmentation.h).
-  struct Continuation {
-    Augmentation channels;
-    std::vector<Segment> segments;
+  // Null: the score is that of query and key alone.
+  virtual ScoreAugmentation* augmentation() { return nullptr; }
+
+  // What an augmentation adds to the costs: channels of query and key over all heads, and the gates of a token
+  // that they are made of.
+  struct StateSizes {
+    double channels = 0, angles = 0, alphas = 0;
   };
-  virtual Continuation continue_augmentation(const at::Tensor& x, AttentionCache& /*cache*/) {
-    return {{}, {{0, x.size(1), {}}}};
-  }
+  MixerCosts costs(int64_t length, const StateSizes& state) const;
 
   // Appends a block of N(0, standard_deviation) rows to the stored projections; returns its first row.
   int64_t add_projection(const std::string& name, int64_t num_rows, double standard_deviation);
-  // (B, T, num_rows) -> (B, T, H, num_rows / H)
-  at::Tensor split_heads(const at::Tensor& x) const {
-    return x.unflatten(-1, {context_.config.num_heads, -1});
+  // (B, T, num_rows) -> (B, T, num_heads, num_rows / num_heads)
+  static at::Tensor split_heads(const at::Tensor& x, int64_t num_heads) {
+    return x.unflatten(-1, {num_heads, -1});
   }
   // Rows beyond the last block, so that the stored matrix is a multiple of pad_to. To be called when all
   // blocks are there.
   void pad_projections();
 
-  // (B, T, H, d_head) each; query and key turned by their positions, in statistics_type.
+  // query (B, T, H, d_head), key (B, T, G, d_head), value (B, T, G, d_value); query and key turned by their
+  // positions, in statistics_type.
   struct Heads {
     at::Tensor query, key, value;
   };
   // first_positions: of each sequence's first token in x; empty: all 0.
   Heads project(const at::Tensor& x, const std::vector<int64_t>& first_positions = {});
+  // The projections as kernels of our own read them. Without one for the augmentation: none, and these kernels
+  // do not serve.
+  std::optional<fused::HeadProjection> head_projection();
 
   LayerContext context_;
+  AttentionShape shape_;
   common::Parameter projections_;  // (rows, d_model)
 
  private:
-  // Attention's output, before W_O, in whatever way is fastest: (B, T, d_model).
+  // Attention's output, before W_O, in whatever way is fastest: (B, T, H d_value).
   at::Tensor mix(const at::Tensor& x);
+  fused::Service service(const at::Tensor& x);
   // Widens query and key and rounds all three to the type of attention.
   void finish(Heads& heads, const Augmentation& more) const;
-  double scale() const;
 
-  common::Parameter output_;  // W_O (d_model, d_model)
-  Rope rope_;
+  common::Parameter output_;  // W_O (d_model, H d_value)
+  std::optional<Rope> rope_;
 };
+
+// Keys of the systems whose heads are d_model / num_heads wide each, and the geometry that they say.
+Key num_heads_key();
+Key rope_base_key();
+AttentionShape multi_head_shape(const ModelConfig& config);
+// Throws ConfigError where d_model does not split into heads of an even width.
+void validate_heads(const ModelConfig& config);
 
 }  // namespace sisa::model

@@ -16,13 +16,12 @@
 
 namespace sisa::model {
 
-Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config, int64_t max_segments) {
+Exponents decay_exponents(const at::Tensor& log_alpha, const DecayOffset& offset, int64_t max_segments) {
   const at::Tensor g = log_alpha.to(at::kDouble).cumsum(1), fixed = g.detach();
   Exponents result;
   at::Tensor u;
-  double limit = config.clamp;
-  if (config.offset == "causal") {
-    limit = config.causal_offset;
+  const double limit = offset.limit;
+  if (offset.kind == DecayOffset::Kind::causal) {
     result.width = 2 * limit;
     u = g + limit;
     if (max_segments > 1) {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/config.h"
+#include "model/operations/decay.h"
 
 namespace sisa::model {
 
@@ -16,15 +16,12 @@ struct Augmentation {
   at::Tensor query, key;
 };
 
-// The exponents u_t = g_t - c_t of a whole sequence, g_t being the sum of log alpha up to and including t.
-// The offset c_t is not differentiated.
-//   causal:  c_t = -(2 k_t + 1) c0, so that u_t stays within [-c0, c0]; the segment k_t = 0, 1, … in which t
-//   lies
-//            depends on no later token. One offset serves decays of 2 c0 nats (1.5 a), n segments serve 2 n
-//            c0.
-//   minimax: one offset, halfway between the sequence's largest and smallest g, and |u| <= clamp, as
-//   published
-//            (1.1, steps 6 and 7).
+// The exponents u_t = g_t - c_t of a whole sequence, g_t being the sum of log alpha up to and including t. The
+// offset c_t is not differentiated.
+//   causal   c_t = -(2 k_t + 1) c0, so that u_t stays within [-c0, c0]. The segment k_t = 0, 1, … in which t lies
+//            depends on no later token. One offset serves decays of 2 c0 nats (spec 1.5 a), n segments 2 n c0.
+//   minimax  one offset, halfway between the sequence's largest and smallest g, and |u| <= clamp, as published
+//            (spec 1.1, steps 6 and 7).
 struct Exponents {
   at::Tensor values;         // u (B, T, H) fp64, limited to its range
   at::Tensor segment;        // k (B, T, H) fp64; undefined if all are 0
@@ -32,9 +29,9 @@ struct Exponents {
   double width = 0;          // 2 c0: from one offset to the next
   at::Tensor num_limited;    // (H) int64: of how many tokens the limit changed the value
 };
-// log_alpha (B, T, H), negative; summed in fp64. At most max_segments segments: what decays further meets the
-// limit.
-Exponents decay_exponents(const at::Tensor& log_alpha, const ModelConfig& config, int64_t max_segments = 1);
+// log_alpha (B, T, H), negative; it is summed in fp64. There are at most max_segments segments: what decays
+// further meets the limit.
+Exponents decay_exponents(const at::Tensor& log_alpha, const DecayOffset& offset, int64_t max_segments = 1);
 // num_limited of attention that needs no segments, since every block of tokens has an exponent of its own
 // (kernels.h).
 at::Tensor num_limited_in_blocks(const at::Tensor& log_alpha);

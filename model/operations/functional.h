@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "common/parameter.h"
+#include "model/operations/normed.h"
 
 namespace sisa::model {
 
@@ -31,9 +32,6 @@ at::Tensor rms_norm(const at::Tensor& x, common::Parameter& weight, double epsil
                     at::ScalarType statistics);
 
 // sum = x + delta, rounded, and rms_norm(sum). delta may be undefined: 0.
-struct Normed {
-  at::Tensor sum, normed;
-};
 Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, common::Parameter& weight, double epsilon,
                     at::ScalarType statistics);
 
@@ -54,12 +52,5 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden, common::Parameter& matrix
 at::Tensor cross_entropies(const at::Tensor& hidden, const common::Parameter& matrix, int64_t vocab_size,
                            const at::Tensor& targets, at::ScalarType statistics,
                            at::Tensor* correct = nullptr);
-
-// a (m, k) times b (k, n) with the result in `out_type`: that of a and b, or wider (then nothing is rounded
-// to theirs on the way).
-at::Tensor matmul_to(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_type);
-
-// gradient (m, k) += a^T b, a (n, m), b (n, k), summed in the gradient's type.
-void add_outer_product(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace sisa::model

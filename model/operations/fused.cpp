@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "model/operations/functional.h"
 #include "model/operations/fused_tensors.h"
+#include "model/operations/products.h"
 
 namespace sisa::model::fused {
 namespace {

@@ -8,8 +8,9 @@
 #include <cstdint>
 
 #include "common/parameter.h"
-#include "model/config.h"
-#include "model/operations/functional.h"
+#include "model/operations/attention_shape.h"
+#include "model/operations/decay.h"
+#include "model/operations/normed.h"
 
 namespace sisa::model::fused {
 
@@ -33,44 +34,51 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden, common::Parameter& matrix
 // It makes logits for so many rows at a time: 0.8 GB at a vocabulary of 50,304.
 constexpr int64_t logits_rows = 8192;
 
-// What Sisa's state channels read besides the projections. Outlives every graph that was made with it.
+// What state channels (augmentation.h) are made of besides the projections. Outlives every graph made with it.
 struct StateChannels {
-  common::Parameter* alpha_bias = nullptr;  // null: no decay
-  common::Parameter* lambda_raw = nullptr;  // null: lambda is fixed
+  int64_t d_state = 0;     // channels a head
+  int64_t num_angles = 0;  // of a token, over all heads; 0: no rotation
+  DecayOffset offset;
+  common::Parameter* alpha_bias = nullptr;  // (H); null: no decay
+  common::Parameter* lambda_raw = nullptr;  // (H); null: lambda is fixed
   double fixed_lambda_raw = 0;
   double smallest_lambda = 0;
-  int64_t num_angles = 0;  // of a token, over all heads; 0: no rotation
 };
-// The stored rows by which x is projected: to channels [Q K V B C] by [0, channels_end), in bf16, and to
-// gates [theta alpha padding] by [channels_end, gates_end), if there are any, in fp32.
-struct Projection {
-  int64_t channels_end, gates_end;
+// The stored matrix that projects a layer's input to what attention reads: its rows [0, channels_end) give the
+// channels [Q K V B C], in bf16, and its rows [channels_end, gates_end), if there are any, the gates [theta
+// alpha padding], in fp32.
+struct HeadProjection {
+  AttentionShape shape;
+  int64_t channels_end = 0, gates_end = 0;
+  const StateChannels* state = nullptr;  // null: there are none, no B, no C and no gates
 };
-// x (B, T, d_model) projected, with rotary positions and the state channels: query and key (B, T, H, d_head +
-// state channels, filled up with zeros to what attention is fast for) and value (B, T, H, d_head). cosine,
-// sine (T, 1, d_head / 2) fp32. Without state channels `state` is null. num_limited: as Exponents has it,
-// over all heads; undefined without decay.
+
+// What these operations can do of the way from a layer's input x (B, T, d_model) to attention's output.
+enum class Service {
+  none,       // neither
+  heads,      // query, key and value; attention is LibTorch's
+  attention,  // all of it: on GPUs for which we have an attention of our own (model/kernels/kernels.h)
+};
+Service service(const at::Tensor& x, const common::Parameter& matrix, const HeadProjection& projection);
+// Whether it is all of it, and every block of tokens has an exponent of its own instead of segments: `causal`
+// decay is then exact, however far it goes, while it does not go by more than 40 nats within 16 tokens
+// (kernels.h). So it is unless the offset says how many segments there may be.
+bool decays_in_blocks(const at::Tensor& x, const common::Parameter& matrix, const HeadProjection& projection);
+
+// x projected, with rotary positions and the state channels: query and key (B, T, H, d_head + state channels,
+// filled up with zeros to what attention is fast for) and value (B, T, H, d_head). cosine, sine (T, 1,
+// d_head / 2) fp32. num_limited: as Exponents has it, over all heads; undefined without decay.
 struct Heads {
   at::Tensor query, key, value, num_limited;
 };
-bool heads_usable(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
-                  const Projection& rows);
-Heads heads(const at::Tensor& x, common::Parameter& matrix, const ModelConfig& config, const Projection& rows,
-            const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state);
+Heads heads(const at::Tensor& x, common::Parameter& matrix, const HeadProjection& projection,
+            const at::Tensor& cosine, const at::Tensor& sine);
 
-// The same and attention, on GPUs for which we have an attention of our own (model/kernels/kernels.h): output
-// (B, T, H d_head). `causal` decay is exact without segments, however far it goes, while it does not go
-// by more than 40 nats within 16 tokens (kernels.h); unless the config says how many segments there may be.
-struct Attended {
+// The same and attention: output (B, T, H d_head).
+struct Output {
   at::Tensor output, num_limited;
 };
-bool attention_usable(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
-                      const Projection& rows);
-// Whether it is, and without segments.
-bool attention_in_blocks(const at::Tensor& x, const common::Parameter& matrix, const ModelConfig& config,
-                         const Projection& rows);
-Attended attention(const at::Tensor& x, common::Parameter& matrix, const ModelConfig& config,
-                   const Projection& rows, const at::Tensor& cosine, const at::Tensor& sine,
-                   const StateChannels* state);
+Output attention(const at::Tensor& x, common::Parameter& matrix, const HeadProjection& projection,
+                 const at::Tensor& cosine, const at::Tensor& sine);
 
 }  // namespace sisa::model::fused

@@ -8,13 +8,16 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <tuple>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "model/operations/attention.h"
-#include "model/operations/functional.h"
 #include "model/operations/fused.h"
 #include "model/operations/fused_tensors.h"
+#include "model/operations/products.h"
 
 namespace sisa::model::fused {
 namespace {
@@ -31,22 +34,23 @@ at::Tensor value_of(const Parameter& p) {
   return p.value.detach().to(at::kFloat);
 }
 
-// How the training form of SISA represents decay.
-enum class Decays { one_segment, segments, exponents };
-Decays decays_of(const ModelConfig& config, bool exponents_known) {
-  if (config.offset == "minimax" || config.decay == "none") return Decays::one_segment;
-  if (exponents_known && config.max_segments == 0) return Decays::exponents;
-  return config.num_segments() == 1 ? Decays::one_segment : Decays::segments;
+// How the training form represents decay.
+enum class DecayForm { one_segment, segments, exponents };
+DecayForm decay_form(const HeadProjection& projection, bool exponents_known) {
+  const StateChannels* state = projection.state;
+  if (!state || !state->alpha_bias || state->offset.kind == DecayOffset::Kind::minimax)
+    return DecayForm::one_segment;
+  if (exponents_known && state->offset.max_segments == 0) return DecayForm::exponents;
+  const int64_t num_segments = state->offset.num_segments(projection.shape.d_head, state->d_state);
+  return num_segments == 1 ? DecayForm::one_segment : DecayForm::segments;
 }
 
 // What an operation is given. Autograd's functions take x and the matrix's value besides, to see the graph.
 struct Given {
   at::Tensor x, weight;
   Parameter* matrix;
-  Projection rows;
+  const HeadProjection& projection;
   at::Tensor cosine, sine;
-  const ModelConfig& config;
-  const StateChannels* state;  // null: none
   at::Tensor num_limited;
 };
 
@@ -57,6 +61,7 @@ struct Channels {
   at::Tensor phases, decays, offsets, exponents, amplitudes, alpha_bias, lambda;
   double limit = 0, segment_width = 0;
   at::Tensor query, key;
+  at::Tensor output, logsumexp;  // where attention is ours too
 
   kernels::ChannelState state() const {
     return {data_of<float>(phases),
@@ -77,43 +82,55 @@ struct Channels {
   }
 };
 
-// Autograd's contexts keep tensors and lists of numbers.
-void save(AutogradContext* context, const Given& given, const Channels& c, const variable_list& more) {
-  variable_list all = {c.x,      c.projections, c.gates,     c.cosine,     c.sine,       c.phases,
-                       c.decays, c.offsets,     c.exponents, c.amplitudes, c.alpha_bias, c.lambda};
-  all.insert(all.end(), more.begin(), more.end());
-  context->save_for_backward(all);
-  const ChannelShape& s = c.shape;
-  context->saved_data["shape"] =
-      std::vector<int64_t>{s.batch, s.length, s.heads, s.d_head,     s.d_state, s.num_segments,
-                           s.width, s.row,    s.gates, s.num_angles, s.decays};
-  context->saved_data["limits"] = std::vector<double>{c.limit, c.segment_width};
+// Autograd's contexts keep tensors and lists of numbers. What is listed here is saved and comes back.
+constexpr std::array saved_tensors = {
+    &Channels::x,         &Channels::projections, &Channels::gates,      &Channels::cosine,
+    &Channels::sine,      &Channels::phases,      &Channels::decays,     &Channels::offsets,
+    &Channels::exponents, &Channels::amplitudes,  &Channels::alpha_bias, &Channels::lambda,
+    &Channels::query,     &Channels::key,         &Channels::output,     &Channels::logsumexp};
+constexpr std::array saved_numbers = {&Channels::limit, &Channels::segment_width};
+constexpr std::array saved_sizes = {
+    &ChannelShape::batch,   &ChannelShape::length,       &ChannelShape::heads, &ChannelShape::d_head,
+    &ChannelShape::d_state, &ChannelShape::num_segments, &ChannelShape::width, &ChannelShape::row,
+    &ChannelShape::gates,   &ChannelShape::num_angles};
+
+void save(AutogradContext* context, const Given& given, const Channels& c) {
+  variable_list tensors;
+  for (const auto member : saved_tensors) tensors.push_back(c.*member);
+  context->save_for_backward(tensors);
+  std::vector<double> numbers;
+  for (const auto member : saved_numbers) numbers.push_back(c.*member);
+  context->saved_data["numbers"] = numbers;
+  std::vector<int64_t> sizes;
+  for (const auto member : saved_sizes) sizes.push_back(c.shape.*member);
+  context->saved_data["sizes"] = sizes;
+  context->saved_data["decays"] = c.shape.decays;
   context->saved_data["parameter"] = handle(*given.matrix);
-  context->saved_data["state"] = reinterpret_cast<int64_t>(given.state);
-}
-std::pair<Channels, variable_list> load(AutogradContext* context) {
-  const variable_list all = context->get_saved_variables();
-  const auto n = context->saved_data["shape"].toIntVector();
-  const auto limits = context->saved_data["limits"].toDoubleVector();
-  Channels c{.shape = {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10] != 0},
-             .limit = limits[0],
-             .segment_width = limits[1]};
-  std::tie(c.x, c.projections, c.gates, c.cosine, c.sine, c.phases, c.decays, c.offsets, c.exponents,
-           c.amplitudes, c.alpha_bias, c.lambda) = std::tie(all[0], all[1], all[2], all[3], all[4], all[5],
-                                                            all[6], all[7], all[8], all[9], all[10], all[11]);
-  return {c, {all.begin() + 12, all.end()}};
+  context->saved_data["state"] = reinterpret_cast<int64_t>(given.projection.state);
 }
 
-ChannelShape shape_of(const Given& given) {
-  const ModelConfig& config = given.config;
-  const StateChannels* state = given.state;
-  return {.batch = given.x.size(0),
-          .length = given.x.size(1),
-          .heads = config.num_heads,
-          .d_head = config.d_head(),
-          .d_state = state ? config.d_state : 0,
-          .row = given.rows.channels_end,
-          .gates = given.rows.gates_end - given.rows.channels_end,
+Channels load(AutogradContext* context) {
+  Channels c;
+  const variable_list tensors = context->get_saved_variables();
+  for (size_t i = 0; i < saved_tensors.size(); ++i) c.*saved_tensors[i] = tensors[i];
+  const auto numbers = context->saved_data["numbers"].toDoubleVector();
+  for (size_t i = 0; i < saved_numbers.size(); ++i) c.*saved_numbers[i] = numbers[i];
+  const auto sizes = context->saved_data["sizes"].toIntVector();
+  for (size_t i = 0; i < saved_sizes.size(); ++i) c.shape.*saved_sizes[i] = sizes[i];
+  c.shape.decays = context->saved_data["decays"].toBool();
+  return c;
+}
+
+// Without the batch's sizes, which only x has.
+ChannelShape shape_of(const HeadProjection& projection) {
+  const StateChannels* state = projection.state;
+  return {.batch = 0,
+          .length = 0,
+          .heads = projection.shape.num_heads,
+          .d_head = projection.shape.d_head,
+          .d_state = state ? state->d_state : 0,
+          .row = projection.channels_end,
+          .gates = projection.gates_end - projection.channels_end,
           .num_angles = state ? state->num_angles : 0,
           .decays = state && state->alpha_bias};
 }
@@ -142,31 +159,33 @@ class SegmentCount {
   at::cuda::CUDAEvent ready_;
 };
 
-// Where decays begin to count from (augmentation.h, kernels.h), and the count of segments if there are any.
-std::optional<SegmentCount> choose_offsets(const ModelConfig& config, Decays form, Channels& c) {
+// Chooses where decays begin to count from (augmentation.h, kernels.h); returns the count of segments if there
+// are any.
+std::optional<SegmentCount> choose_offsets(const HeadProjection& projection, DecayForm form, Channels& c) {
   const ChannelShape& s = c.shape;
+  const DecayOffset& offset = projection.state->offset;
   const at::Tensor g = c.decays.view({s.batch, s.length, s.heads});
-  if (form == Decays::exponents) {
+  if (form == DecayForm::exponents) {
     c.limit = kernels::exponent_step;
     c.exponents = like(g, {s.batch, s.heads, kernels::num_exponents(s.length)}, at::kShort);
     return std::nullopt;
   }
-  if (config.offset == "minimax") {
-    c.limit = config.clamp;
+  c.limit = offset.limit;
+  if (offset.kind == DecayOffset::Kind::minimax) {
     c.offsets = ((g.amax(1) + g.amin(1)) / -2).contiguous();
     return std::nullopt;
   }
-  c.limit = config.causal_offset;
-  c.segment_width = 2 * config.causal_offset;
+  c.segment_width = 2 * offset.limit;
   c.offsets = at::full({s.batch, s.heads}, c.limit, g.options());
-  if (form == Decays::one_segment) return std::nullopt;
-  return std::optional<SegmentCount>(std::in_place, g, c.segment_width, config.num_segments());
+  if (form == DecayForm::one_segment) return std::nullopt;
+  return std::optional<SegmentCount>(std::in_place, g, c.segment_width,
+                                     offset.num_segments(s.d_head, s.d_state));
 }
 
-// Of gates (B, T, gates), which are undefined where there are none.
-std::optional<SegmentCount> make_state(const Given& given, Decays form, Channels& c) {
+// Fills in what the state channels are made of. The gates (B, T, gates) are undefined where there are none.
+std::optional<SegmentCount> make_state(const Given& given, DecayForm form, Channels& c) {
   const ChannelShape& s = c.shape;
-  const StateChannels& state = *given.state;
+  const StateChannels& state = *given.projection.state;
   const at::TensorOptions options = given.x.options().requires_grad(false);
   const auto empty = [&](int64_t columns, at::ScalarType type) {
     return at::empty({s.batch * s.length, columns}, options.dtype(type));
@@ -184,16 +203,18 @@ std::optional<SegmentCount> make_state(const Given& given, Decays form, Channels
   if (c.gates.defined())
     kernels::scan_gates(s, c.gates.const_data_ptr<float>(), data_of<float>(c.alpha_bias),
                         data_of<float>(c.phases), data_of<double>(c.decays), stream());
-  return s.decays ? choose_offsets(given.config, form, c) : std::nullopt;
+  return s.decays ? choose_offsets(given.projection, form, c) : std::nullopt;
 }
 
-Channels make_channels(const Given& given, Decays form) {
-  Channels c{.shape = shape_of(given), .x = given.x, .cosine = given.cosine, .sine = given.sine};
+Channels make_channels(const Given& given, DecayForm form) {
+  const HeadProjection& rows = given.projection;
+  Channels c{.shape = shape_of(rows), .x = given.x, .cosine = given.cosine, .sine = given.sine};
   ChannelShape& s = c.shape;
-  const Projection& rows = given.rows;
+  s.batch = given.x.size(0);
+  s.length = given.x.size(1);
   if (s.gates > 0) c.gates = multiply(given.x, given.weight, rows.channels_end, rows.gates_end, at::kFloat);
   std::optional<SegmentCount> num_segments;
-  if (given.state) num_segments = make_state(given, form, c);
+  if (rows.state) num_segments = make_state(given, form, c);
   c.projections = multiply(given.x, given.weight, 0, rows.channels_end, at::kBFloat16);
   if (num_segments) s.num_segments = num_segments->wait();
   s.width = attention_width(s.d_head + s.num_segments * s.d_state);
@@ -205,7 +226,8 @@ Channels make_channels(const Given& given, Decays form) {
   return c;
 }
 
-// Of channels and gates, whose rows are neighbours in the matrix: one product serves both.
+// Memory for the gradients of channels and gates, whose rows are neighbours in the matrix, so that one product
+// serves both.
 at::Tensor projection_gradients(const Channels& c) {
   const ChannelShape& s = c.shape;
   return like(c.projections, {s.batch, s.length, s.row + s.gates}, at::kBFloat16);
@@ -244,12 +266,13 @@ at::Tensor propagate(AutogradContext* context, const Channels& c, const kernels:
 struct MakeHeads : torch::autograd::Function<MakeHeads> {
   static variable_list forward(AutogradContext* context, const at::Tensor& /*x*/, const at::Tensor& /*value*/,
                                const Given* given) {
-    const Channels c = make_channels(*given, decays_of(given->config, /*exponents_known=*/false));
-    save(context, *given, c, {});
-    return {c.query, c.key, c.value()};
+    Channels c = make_channels(*given, decay_form(given->projection, /*exponents_known=*/false));
+    const variable_list outputs = {std::exchange(c.query, {}), std::exchange(c.key, {}), c.value()};
+    save(context, *given, c);
+    return outputs;
   }
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
-    const Channels c = load(context).first;
+    const Channels c = load(context);
     const at::Tensor query = outputs[0].contiguous(), key = outputs[1].contiguous(),
                      values = outputs[2].stride(-1) == 1 ? outputs[2] : outputs[2].contiguous();
     const kernels::HeadGradients gradients{
@@ -261,13 +284,17 @@ struct MakeHeads : torch::autograd::Function<MakeHeads> {
   }
 };
 
+double usual_scale(int64_t d_head) {
+  return 1 / std::sqrt(static_cast<double>(d_head));
+}
+
 kernels::AttentionShape attention_shape(const Channels& c) {
   const ChannelShape& s = c.shape;
   return {.batch = s.batch,
           .length = s.length,
           .heads = s.heads,
           .d_state = s.d_state,
-          .scale = 1 / std::sqrt(static_cast<double>(s.d_head)),
+          .scale = usual_scale(s.d_head),
           .exponents = data_of<int16_t>(c.exponents),
           .value_strides = {s.length * s.row, s.row, s.d_head}};
 }
@@ -275,33 +302,32 @@ kernels::AttentionShape attention_shape(const Channels& c) {
 struct Attend : torch::autograd::Function<Attend> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*value*/,
                             const Given* given) {
-    const Channels c = make_channels(*given, decays_of(given->config, /*exponents_known=*/true));
+    Channels c = make_channels(*given, decay_form(given->projection, /*exponents_known=*/true));
     const ChannelShape& s = c.shape;
     TORCH_INTERNAL_ASSERT(s.width == s.d_head + s.d_state);  // as the kernels take it to be
-    const at::Tensor output = like(x, {s.batch, s.length, s.heads * s.d_head}, at::kBFloat16),
-                     logsumexp = like(x, {s.batch, s.heads, kernels::attention_rows(s.length)}, at::kFloat);
+    c.output = like(x, {s.batch, s.length, s.heads * s.d_head}, at::kBFloat16);
+    c.logsumexp = like(x, {s.batch, s.heads, kernels::attention_rows(s.length)}, at::kFloat);
     kernels::attention(attention_shape(c), bits(c.query), bits(c.key),
-                       static_cast<const Bf16*>(c.value().const_data_ptr()), mutable_bits(output),
-                       data_of<float>(logsumexp), stream());
-    save(context, *given, c, {c.query, c.key, output, logsumexp});
-    return output;
+                       static_cast<const Bf16*>(c.value().const_data_ptr()), mutable_bits(c.output),
+                       data_of<float>(c.logsumexp), stream());
+    save(context, *given, c);
+    return c.output;
   }
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
-    const auto [c, more] = load(context);
-    const at::Tensor &query = more[0], &key = more[1], &output = more[2], &logsumexp = more[3];
+    const Channels c = load(context);
     const ChannelShape& s = c.shape;
     const kernels::AttentionShape shape = attention_shape(c);
     const at::Tensor gradient = outputs[0].contiguous(), projected = projection_gradients(c),
-                     query_gradient = like(query, query.sizes(), at::kFloat),
-                     key_gradient = like(key, {s.batch, s.length, s.heads, s.d_head}, at::kBFloat16),
-                     state_gradient = like(key, {s.batch, s.length, s.heads, s.d_state}, at::kFloat),
-                     products = at::empty_like(logsumexp),
+                     query_gradient = like(c.query, c.query.sizes(), at::kFloat),
+                     key_gradient = like(c.key, {s.batch, s.length, s.heads, s.d_head}, at::kBFloat16),
+                     state_gradient = like(c.key, {s.batch, s.length, s.heads, s.d_state}, at::kFloat),
+                     products = at::empty_like(c.logsumexp),
                      turns =
-                         at::zeros({kernels::attention_turns(shape)}, logsumexp.options().dtype(at::kInt));
+                         at::zeros({kernels::attention_turns(shape)}, c.logsumexp.options().dtype(at::kInt));
     const int64_t row = s.row + s.gates;
-    kernels::attention_backward(shape, bits(query), bits(key),
-                                static_cast<const Bf16*>(c.value().const_data_ptr()), bits(output),
-                                data_of<float>(logsumexp),
+    kernels::attention_backward(shape, bits(c.query), bits(c.key),
+                                static_cast<const Bf16*>(c.value().const_data_ptr()), bits(c.output),
+                                data_of<float>(c.logsumexp),
                                 {.output = bits(gradient),
                                  .query = data_of<float>(query_gradient),
                                  .key = mutable_bits(key_gradient),
@@ -316,55 +342,47 @@ struct Attend : torch::autograd::Function<Attend> {
   }
 };
 
-Given given(const at::Tensor& x, Parameter& matrix, const ModelConfig& config, const Projection& rows,
-            const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state) {
+Given given(const at::Tensor& x, Parameter& matrix, const HeadProjection& projection,
+            const at::Tensor& cosine, const at::Tensor& sine) {
   at::Tensor num_limited;
-  if (state && state->alpha_bias)
+  if (projection.state && projection.state->alpha_bias)
     num_limited = at::zeros({}, x.options().dtype(at::kLong).requires_grad(false));
-  return {x, matrix.value.detach(), &matrix, rows, cosine, sine, config, state, num_limited};
+  return {x, matrix.value.detach(), &matrix, projection, cosine, sine, num_limited};
 }
 
-// State channels a head; 0: none.
-int64_t d_state_of(const ModelConfig& config, const Projection& rows) {
-  return (rows.channels_end - 3 * config.d_model) / (2 * config.num_heads);
+// Whether the kernels know this geometry: every head with keys, values and rotary positions of its own, all
+// earlier tokens seen and the usual scale.
+bool geometry_fits(const AttentionShape& shape) {
+  return shape.scale == usual_scale(shape.d_head) && shape.num_kv_heads == shape.num_heads &&
+         shape.d_value == shape.d_head && shape.is_full() && shape.rope_base > 0;
 }
 
 }  // namespace
 
-bool heads_usable(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
-                  const Projection& rows) {
-  return usable(x, matrix.gradient) && kernels::channels_fit({.heads = config.num_heads,
-                                                              .d_head = config.d_head(),
-                                                              .d_state = d_state_of(config, rows),
-                                                              .num_segments = config.num_segments(),
-                                                              .row = rows.channels_end,
-                                                              .gates = rows.gates_end - rows.channels_end});
+Service service(const at::Tensor& x, const Parameter& matrix, const HeadProjection& projection) {
+  const ChannelShape shape = shape_of(projection);
+  if (!usable(x, matrix.gradient) || !geometry_fits(projection.shape) || !kernels::channels_fit(shape))
+    return Service::none;
+  const bool ours = projection.gates_end % 8 == 0 && kernels::attention_fits(shape.d_head, shape.d_state) &&
+                    decay_form(projection, /*exponents_known=*/true) != DecayForm::segments;
+  return ours ? Service::attention : Service::heads;
 }
 
-bool attention_usable(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
-                      const Projection& rows) {
-  const int64_t d_state = d_state_of(config, rows);
-  return heads_usable(x, matrix, config, rows) && rows.gates_end % 8 == 0 &&
-         kernels::attention_fits(config.d_head(), d_state) &&
-         (d_state == 0 || decays_of(config, /*exponents_known=*/true) != Decays::segments);
+bool decays_in_blocks(const at::Tensor& x, const Parameter& matrix, const HeadProjection& projection) {
+  return service(x, matrix, projection) == Service::attention &&
+         decay_form(projection, /*exponents_known=*/true) == DecayForm::exponents;
 }
 
-bool attention_in_blocks(const at::Tensor& x, const Parameter& matrix, const ModelConfig& config,
-                         const Projection& rows) {
-  return attention_usable(x, matrix, config, rows) &&
-         decays_of(config, /*exponents_known=*/true) == Decays::exponents;
-}
-
-Heads heads(const at::Tensor& x, Parameter& matrix, const ModelConfig& config, const Projection& rows,
-            const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state) {
-  const Given all = given(x, matrix, config, rows, cosine, sine, state);
+Heads heads(const at::Tensor& x, Parameter& matrix, const HeadProjection& projection,
+            const at::Tensor& cosine, const at::Tensor& sine) {
+  const Given all = given(x, matrix, projection, cosine, sine);
   const variable_list outputs = MakeHeads::apply(x, matrix.value, &all);
   return {outputs[0], outputs[1], outputs[2], all.num_limited};
 }
 
-Attended attention(const at::Tensor& x, Parameter& matrix, const ModelConfig& config, const Projection& rows,
-                   const at::Tensor& cosine, const at::Tensor& sine, const StateChannels* state) {
-  const Given all = given(x, matrix, config, rows, cosine, sine, state);
+Output attention(const at::Tensor& x, Parameter& matrix, const HeadProjection& projection,
+                 const at::Tensor& cosine, const at::Tensor& sine) {
+  const Given all = given(x, matrix, projection, cosine, sine);
   return {Attend::apply(x, matrix.value, &all), all.num_limited};
 }
 

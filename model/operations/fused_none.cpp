@@ -22,13 +22,10 @@ bool norm_usable(const at::Tensor&, const common::Parameter&) {
 bool cross_entropy_usable(const at::Tensor&, const common::Parameter&) {
   return false;
 }
-bool heads_usable(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
-  return false;
+Service service(const at::Tensor&, const common::Parameter&, const HeadProjection&) {
+  return Service::none;
 }
-bool attention_usable(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
-  return false;
-}
-bool attention_in_blocks(const at::Tensor&, const common::Parameter&, const ModelConfig&, const Projection&) {
+bool decays_in_blocks(const at::Tensor&, const common::Parameter&, const HeadProjection&) {
   return false;
 }
 Normed add_rms_norm(const at::Tensor&, const at::Tensor&, common::Parameter&, double) {
@@ -40,13 +37,12 @@ at::Tensor swiglu(const at::Tensor&) {
 at::Tensor cross_entropy_sum(const at::Tensor&, common::Parameter&, int64_t, const at::Tensor&) {
   unreachable();
 }
-Heads heads(const at::Tensor&, common::Parameter&, const ModelConfig&, const Projection&, const at::Tensor&,
-            const at::Tensor&, const StateChannels*) {
+Heads heads(const at::Tensor&, common::Parameter&, const HeadProjection&, const at::Tensor&,
+            const at::Tensor&) {
   unreachable();
 }
-
-Attended attention(const at::Tensor&, common::Parameter&, const ModelConfig&, const Projection&,
-                   const at::Tensor&, const at::Tensor&, const StateChannels*) {
+Output attention(const at::Tensor&, common::Parameter&, const HeadProjection&, const at::Tensor&,
+                 const at::Tensor&) {
   unreachable();
 }
 

@@ -29,7 +29,7 @@ TEST(Rectangles, CutAMatrixIntoPartialAndWholeRows) {
   EXPECT_EQ(boxes[2].begin, 28);
 }
 
-// Walks through every interval of shapes of 1 to 3 dimensions and marks what its boxes hold.
+// Marks the elements of the boxes of every interval, for shapes of 1 to 3 dimensions.
 TEST(Rectangles, CoverEveryIntervalExactlyAndInOrder) {
   for (const std::vector<int64_t>& shape :
        std::vector<std::vector<int64_t>>{{7}, {1, 5}, {5, 1}, {4, 3}, {3, 2, 4}, {2, 1, 3}, {1, 1, 1}}) {
@@ -42,7 +42,7 @@ TEST(Rectangles, CoverEveryIntervalExactlyAndInOrder) {
         int64_t next = begin;
         for (const auto& box : boxes) {
           EXPECT_EQ(box.begin, next);
-          // A box of whole rows is one flat run: its first element, its size and its inner extents say all.
+          // A box of whole rows is contiguous, so that its first element and its size describe it.
           int64_t flat = 0, stride = 1;
           bool partial = false;
           for (size_t d = shape.size(); d-- > 0;) {

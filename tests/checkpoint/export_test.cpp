@@ -72,7 +72,7 @@ TEST_F(Export, TellsWhereTheRunStood) {
   });
 }
 
-// Whichever call fails, the error is the disk's and nothing is left.
+// Whichever call fails, the error names the disk's reason and no file is left.
 TEST_F(Export, AFailingDiskLeavesNoFile) {
   on_root([&] {
     int calls = 0;

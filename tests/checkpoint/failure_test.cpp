@@ -1,4 +1,4 @@
-// Damaged checkpoints, failing disks: found, named, survived.
+// Damaged checkpoints and failing disks are detected, named and survived.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -41,7 +41,8 @@ class Damage : public RunFolder {
   fs::path newest() const { return folder / "step-2"; }
   Source some_source(size_t i) const { return checkpoint::read_master(newest()).sources.at(i); }
 
-  // verify() of the newest finds `what`, and the run falls back to the one before, saying so.
+  // Checks that verify() of the newest checkpoint finds `what` and that a run falls back to the one before
+  // and says so.
   void expect_found(const testing::Matcher<std::string>& what) {
     EXPECT_THAT(store.verify(store.find(2)), testing::Contains(what));
     std::vector<std::string> skipped;
@@ -112,7 +113,8 @@ TEST_F(Damage, AnyFlippedBitOfTheMasterIsFound) {
   expect_found(HasSubstr("master.h5 is damaged"));
 }
 
-// The bytes are all there, but HDF5's own way to them is not: a reader of the master would see NaN.
+// All bytes of the data exist, but HDF5 does not find them: a program that reads the master file would see
+// NaN.
 TEST_F(Damage, ADatasetThatTheMasterCannotReachIsFound) {
   const Source source = some_source(1);
   on_root([&] {
@@ -124,8 +126,8 @@ TEST_F(Damage, ADatasetThatTheMasterCannotReachIsFound) {
   expect_found(AllOf(HasSubstr(source.describe()), HasSubstr("Cannot open the dataset " + source.dataset())));
 }
 
-// Every byte of a small checkpoint, sampled: what verify() does not find has done no harm, and nothing
-// crashes.
+// A sample of all bytes of a small checkpoint is damaged, one at a time. Damage that verify() does not find
+// is harmless, and nothing crashes.
 TEST_F(Damage, AFlippedBitAnywhereIsFoundOrHarmless) {
   std::vector<fs::path> files{newest() / "master.h5"};
   for (int rank = 0; rank < world().size(); ++rank)
@@ -135,7 +137,7 @@ TEST_F(Damage, AFlippedBitAnywhereIsFoundOrHarmless) {
   for (const fs::path& file : files)
     for (int64_t i = 0; i < flips; ++i) {
       const auto size = static_cast<int64_t>(fs::file_size(file));
-      // The first half in HDF5's own bookkeeping, at the file's beginning.
+      // The first half of the samples is in HDF5's metadata at the start of the file.
       const int64_t byte = (i * 7919 + 13) % (i < flips / 2 ? std::min<int64_t>(size, 4096) : size);
       on_root([&] { flip_bit(file, byte); });
       if (store.verify(store.find(2)).empty()) {
@@ -171,7 +173,7 @@ TEST_F(Damage, WhatIsNoCheckpointIsNotTakenForOne) {
                   AllOf(HasSubstr("step-11 is damaged"), HasSubstr("holds step 2: it was renamed")),
                   AllOf(HasSubstr("step-12 is damaged"), HasSubstr("holds step 1: it was renamed"))));
   EXPECT_THAT(error_of([&] { store.find(10); }), HasSubstr("There is no checkpoint of step 10"));
-  // A save takes the place of whatever has its name, and follows no link.
+  // A save replaces whatever has its name, and does not follow links.
   for (const int64_t step : {7, 8, 9, 10, 11, 12}) {
     save(step);
     EXPECT_EQ(store.latest_sound()->step, step);
@@ -186,7 +188,7 @@ TEST_F(Damage, AFolderThatCannotBeReadIsNotTakenForAnEmptyOne) {
   EXPECT_THAT(error_of([&] { blocked.list(); }), HasSubstr("Cannot look for checkpoints in"));
 }
 
-// Rewrites the master with `change` made to it by HDF5, its checksum right again.
+// Changes the master file by HDF5 and corrects its checksum.
 void forge_master(const fs::path& path, const std::function<void(hid_t)>& change) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
   ASSERT_GE(file, 0);
@@ -241,7 +243,7 @@ class FailingDisk : public RunFolder {
  protected:
   FailingDisk() { save(1); }
 
-  // A save on `disk` fails with `what` on every rank and leaves the folder as it was.
+  // Checks that a save on `disk` fails with `what` on every rank and leaves the folder unchanged.
   void expect_failed_save(const Disk& disk, const testing::Matcher<std::string>& what) {
     Store store(folder, world(), disk);
     ToyModel model = toy();
@@ -257,7 +259,7 @@ class FailingDisk : public RunFolder {
     EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
   }
 
-  // Fails with `code` from the `calls`-th write of the last rank on.
+  // A disk that fails with `code` from the `calls`-th write of the last rank on.
   static Disk failing(int calls, int code) {
     Disk disk;
     if (world().rank() == world().size() - 1)
@@ -352,7 +354,7 @@ TEST_F(FailingDisk, ALeftoverThatCannotBeDeletedIsToldWhereItIsInTheWay) {
   expect_failed_save(disk, HasSubstr("it is there already and could not be deleted"));
 }
 
-// Not injected but real: a file system of 200 kB, where the user may mount one.
+// A file system of 200 kB that is really full; needs the right to mount one.
 TEST_F(FailingDisk, ARealFullFileSystemEndsTheSaveOnAll) {
   const fs::path small = run / "small";
   int64_t mounted = 1;

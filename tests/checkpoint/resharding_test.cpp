@@ -1,4 +1,4 @@
-// Saved by N ranks, loaded by M: in one process, which plays all ranks one after another.
+// Checkpoints that N ranks save and M ranks load, in one process that acts as all ranks one after another.
 #include <ATen/detail/CUDAHooksInterface.h>  // deviceCount, also in builds without CUDA
 #include <gtest/gtest.h>
 
@@ -46,7 +46,8 @@ class Resharding : public RunFolder {
   checkpoint::Disk disk{.sync = [](int) { return 0; }};  // a hundred files: speed over durability
 };
 
-// Layouts alternate: padded or not, sharded or replicated, so that every pair of those meets too.
+// The layouts alternate between padded and unpadded and between sharded and replicated, so that every pair
+// occurs.
 TEST_F(Resharding, EveryPairOfOneToEightRanks) {
   if (!world().is_root()) return;
   for (int from = 1; from <= 8; ++from) {

@@ -1,4 +1,4 @@
-// A folder that all ranks share for the time of one test.
+// A folder that all ranks share during one test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -61,7 +61,7 @@ class RunFolder : public testing::Test {
     return checkpoint::Saver(store).save(state(step), toy().fill().space, options);
   }
 
-  // The message of the Error that `work` must throw, here and equally on all ranks.
+  // The message of the Error that `work` must throw, the same one on all ranks.
   static std::string error_of(const std::function<void()>& work) {
     std::string text;
     try {

@@ -48,7 +48,7 @@ class Safetensors : public testing::Test {
   static std::string file(const std::string& header, const std::string& data) {
     return bytes_of<uint64_t>({header.size()}) + header + data;
   }
-  // What is said about a file of this content, without its name and the advice.
+  // The message about a file with this content, without its name and the advice.
   std::string refusal(std::string_view content) const { return refusal_of(write(content)); }
   static std::string refusal_of(const fs::path& path) {
     try {
@@ -142,7 +142,7 @@ TEST_F(Safetensors, HeadersThatAreNoSuchJson) {
   EXPECT_EQ(header_refusal(R"({"a": )" + entry + R"(, "a": )" + entry + "}", 4),
             "has \"a\" twice in its header");
   EXPECT_EQ(header_refusal(R"({"a": {"shape": [1], "shape": [2]}})"), "has \"shape\" twice in its header");
-  // A parser that calls itself would run out of stack.
+  // A recursive parser would overflow its stack.
   for (const char* open : {"[", R"({"a":)"}) {
     std::string deep;
     for (int i = 0; i < 1'000'000; ++i) deep += open;
@@ -173,7 +173,7 @@ TEST_F(Safetensors, Entries) {
             "has 24 bytes of data for w, which is not what its shape [2,3] takes in F16");
   EXPECT_EQ(with(R"("F64")", "[2, 3]", "[0, 48]"),
             "has 24 bytes of data, and w ends at byte 48 of them: it was cut off");
-  // 2^64 bytes, which a product in 64 bits would take for none.
+  // 2^64 bytes, which is 0 in 64-bit arithmetic.
   EXPECT_EQ(with(R"("F32")", "[2147483648, 2147483648]", "[0, 0]"),
             "has 0 bytes of data for w, which is not what its shape [2147483648,2147483648] takes in F32");
   EXPECT_THAT(with(R"("F32")", "[6]", "[9223372036854775807, 18446744073709551615]"),
@@ -233,7 +233,7 @@ TEST_F(Safetensors, AFileThatIsNotFinishedLeavesNothing) {
   EXPECT_THROW(checkpoint::SafetensorsWriter(folder_ / "absent/a", {}, at::kFloat, {}), common::SystemError);
 }
 
-// Whatever happens to a file, it is read or refused.
+// A file with any damage is either read or refused.
 TEST_F(Safetensors, DamageAnywhere) {
   const std::string sound = file(R"({"v":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
                                  R"("w":{"dtype":"BF16","shape":[3],"data_offsets":[8,14]}})",

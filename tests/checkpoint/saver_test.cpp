@@ -1,4 +1,4 @@
-// Saves that run while training goes on.
+// Saves that are written while training goes on.
 #include "checkpoint/saver.h"
 
 #include <gmock/gmock.h>
@@ -168,7 +168,7 @@ TEST_F(SaverTest, TheHeldOutLossIsStored) {
   EXPECT_FALSE(store.find(2).held_out_loss.has_value());
 }
 
-// Retention, on entries alone.
+// The retention rules, applied to entries without files.
 std::vector<Entry> run_of(
     const std::vector<double>& losses) {  // steps 1, 2, … of 100 tokens each; 0: not evaluated
   std::vector<Entry> entries;

@@ -88,7 +88,8 @@ TEST_F(StoreTest, FindNamesTheStepsThatThereAre) {
   EXPECT_THAT(error_of([&] { store.find(11); }), HasSubstr("Choose one of these steps: 9, 10."));
 }
 
-// A run that goes back to step 100 and on from there: what it writes then is the newest.
+// A run that goes back to step 100 and continues from there: the checkpoint that it writes then is the
+// newest.
 TEST_F(StoreTest, TheNewestIsTheOneWrittenLastAndNotTheHighestStep) {
   for (const int64_t step : {100, 200, 300, 150}) save(step);
   EXPECT_THAT(steps(), ElementsAre(100, 200, 300, 150));
@@ -186,7 +187,7 @@ TEST_F(StoreTest, InspectShowsStateArraysAndRecipe) {
   EXPECT_THAT(text, HasSubstr("max_tokens: 5B tokens"));
 }
 
-// read_with_h5py.py runs this one with a folder to keep.
+// read_with_h5py.py runs this test with a folder that remains.
 TEST_F(StoreTest, WritesWhatH5pyReads) {
   if (const char* kept = std::getenv("SISA_TEST_CHECKPOINTS")) folder = kept;
   Saver(Store(folder, world())).save(state(500), toy().fill().space);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "common/file.h"
 
 namespace sisa::common {
 namespace {
@@ -38,6 +39,18 @@ TEST_F(FileLockTest, OneHoldsIt) {
     EXPECT_FALSE(FileLock::acquire(path_, std::chrono::milliseconds(50)).has_value());
   }
   EXPECT_TRUE(FileLock::acquire(path_, at_once).has_value());
+}
+
+TEST_F(FileLockTest, ContentMayBeLeftAlone) {
+  write_file_atomically(path_, "what the file is for\n");
+  {
+    const auto lock = FileLock::acquire(path_, at_once, FileLock::Content::left_alone);
+    ASSERT_TRUE(lock.has_value());
+    EXPECT_EQ(read_file(path_), "what the file is for\n");
+    EXPECT_FALSE(FileLock::acquire(path_, at_once).has_value());
+    EXPECT_EQ(read_file(path_), "what the file is for\n");
+  }
+  EXPECT_TRUE(FileLock::acquire(path_, at_once, FileLock::Content::left_alone).has_value());
 }
 
 TEST_F(FileLockTest, AKilledProcessLetsGo) {

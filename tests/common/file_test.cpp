@@ -22,7 +22,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-// A fresh folder that disappears with the test.
+// A new folder that is removed after the test.
 class FileTest : public testing::Test {
  protected:
   FileTest() {
@@ -76,7 +76,7 @@ TEST_F(FileTest, LeavesNothingBehindWhenWritingFails) {
 
 TEST_F(FileTest, AFullDiskIsReportedAndTheOldFileKept) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  // The temporary file's name is known, so that a link can lead it to a device that is always full.
+  // The name of the temporary file is known, so that a link can make it a device that is always full.
   write_file_atomically(folder_ / "file", "old");
   fs::create_symlink("/dev/full", folder_ / fmt::format("file.tmp-{}", ::getpid()));
   EXPECT_THAT([&] { write_file_atomically(folder_ / "file", "new"); },

@@ -47,7 +47,7 @@ TEST_F(LineFileTest, ATornLineIsCutOff) {
   }
 }
 
-// A limit on the size of files takes the place of a full disk: the last write comes back short.
+// A limit on the size of files acts like a full disk: the last write is incomplete.
 TEST_F(LineFileTest, ALineThatDoesNotFitLeavesNothing) {
   LineFile file(path_);
   EXPECT_EQ(file.append("0123456789"), 0);

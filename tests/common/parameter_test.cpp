@@ -120,7 +120,7 @@ TEST(PrecisionTest, TypesPerMode) {
   using enum Precision;
   struct Row {
     Precision precision;
-    c10::ScalarType compute, statistics, matrix, vector, lambda, state, lambda_state;
+    c10::ScalarType compute, statistics, matrix, vector, never_bf16, state, never_bf16_state;
   };
   const auto f64 = c10::kDouble, f32 = c10::kFloat, b16 = c10::kBFloat16;
   for (const Row& row :
@@ -128,13 +128,26 @@ TEST(PrecisionTest, TypesPerMode) {
         Row{fp32, f32, f32, f32, f32, f32, f32, f32}, Row{fp64, f64, f64, f64, f64, f64, f64, f64}}) {
     EXPECT_EQ(compute_type(row.precision), row.compute);
     EXPECT_EQ(statistics_type(row.precision), row.statistics);
-    EXPECT_EQ(value_type(row.precision, Group::matrix), row.matrix);
-    EXPECT_EQ(value_type(row.precision, Group::vector), row.vector);
-    EXPECT_EQ(value_type(row.precision, Group::lambda), row.lambda);
-    EXPECT_EQ(state_type(row.precision, Group::matrix), row.state);
-    EXPECT_EQ(state_type(row.precision, Group::vector), row.state);
-    EXPECT_EQ(state_type(row.precision, Group::lambda), row.lambda_state);
+    const ParameterTraits matrix = {.kind = ParameterKind::matrix}, vector = {.kind = ParameterKind::vector};
+    EXPECT_EQ(value_type(row.precision, matrix), row.matrix);
+    EXPECT_EQ(value_type(row.precision, vector), row.vector);
+    EXPECT_EQ(state_type(row.precision, matrix), row.state);
+    EXPECT_EQ(state_type(row.precision, vector), row.state);
+    for (const ParameterKind kind : {ParameterKind::matrix, ParameterKind::vector}) {
+      const ParameterTraits never_bf16 = {.kind = kind, .never_bf16 = true};
+      EXPECT_EQ(value_type(row.precision, never_bf16), row.never_bf16);
+      EXPECT_EQ(state_type(row.precision, never_bf16), row.never_bf16_state);
+    }
   }
+}
+
+TEST(ParameterTraitsTest, AreEqualOnlyIfAllMembersAre) {
+  const ParameterTraits traits;
+  EXPECT_EQ(traits, ParameterTraits());
+  EXPECT_NE(traits, (ParameterTraits{.kind = ParameterKind::vector}));
+  EXPECT_NE(traits, (ParameterTraits{.never_bf16 = true}));
+  EXPECT_NE(traits, (ParameterTraits{.never_decays = true}));
+  EXPECT_NE(traits, (ParameterTraits{.lr_scale = 0.1}));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The tokenizer that a file describes. That it agrees with the package whose files it reads is the matter of
-// tests/program/tokenizer_test.py.
+// The tokenizer that a file describes. tests/program/tokenizer_test.py compares it with the Python package
+// whose files it reads.
 #include "data/tokenizer/bpe/tokenizer.h"
 
 #include <gmock/gmock.h>
@@ -9,8 +9,8 @@
 #include <functional>
 #include <thread>
 
-#include "tests/data/data_folder.h"
 #include "data/tokenizer/make_tokenizer.h"
+#include "tests/data/data_folder.h"
 #include "tests/data/small_tokenizer.h"
 
 namespace sisa::data {
@@ -31,7 +31,7 @@ class BpeTokenizerTest : public DataFolder {
     tokenizer.encode(text, ids);
     return ids;
   }
-  // The refusal of the small tokenizer after `change`.
+  // What is said when the small tokenizer is refused after `change`.
   std::string refused(const std::function<void(json&)>& change) const {
     json file = small_tokenizer();
     change(file);

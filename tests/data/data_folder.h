@@ -38,7 +38,7 @@ class DataFolder : public testing::Test {
   std::filesystem::path folder;
 };
 
-// The sentence that `action` refuses with, or "" if it does not.
+// The text of the Error that `action` throws, or "" if it throws none.
 template <typename Action>
 std::string refusal(const Action& action) {
   try {
@@ -57,7 +57,7 @@ inline TokenFileInfo write_token_file(const std::filesystem::path& path, int64_t
   return writer.finish();
 }
 
-// A dataset of given ids: one train file for each vector, and held-out files alike.
+// Writes a dataset of given ids, with one training file for each vector, and held-out files in the same way.
 inline std::filesystem::path write_dataset(const std::filesystem::path& folder, int64_t vocab_size,
                                            const std::vector<std::vector<uint32_t>>& train,
                                            const std::vector<std::vector<uint32_t>>& validation = {}) {

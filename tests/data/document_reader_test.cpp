@@ -28,7 +28,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// Standard input is the descriptor `file`, which it closes, for its lifetime.
+// Makes the descriptor `file`, which it closes, standard input until the end of the scope.
 class StandardInput {
  public:
   explicit StandardInput(int file) : saved_(::dup(STDIN_FILENO)) {
@@ -46,7 +46,7 @@ class StandardInput {
 
 class DocumentReaderTest : public DataFolder {
  protected:
-  // All documents, in order, read in blocks. What cannot be read goes to `bad`.
+  // All documents, in order, read in blocks. Documents that cannot be read go to `bad`.
   std::vector<std::string> read(const std::vector<fs::path>& paths, int64_t block_bytes = 1 << 20) {
     std::vector<std::string> documents;
     bad.clear();
@@ -138,8 +138,8 @@ TEST_F(DocumentReaderTest, EmptyDocumentsArePassedOver) {
   EXPECT_THAT(bad, IsEmpty());
 }
 
-// Sizes around the blocks of 1 MiB that are read at once, and packed so well that all of the output waits in
-// the decoder when its input has ended.
+// Sizes around the blocks of 1 MiB that are read at once. The text compresses so well that all of the output
+// is still in the decoder when its input has ended.
 TEST_F(DocumentReaderTest, LongDocumentsCrossTheBlocks) {
   for (const size_t size : {(1u << 20) - 1, 1u << 20, (1u << 20) + 1, 5'000'000u}) {
     const std::string text(size, 'x'), lines = "{\"text\": \"" + text + "\"}\n{\"text\": \"last\"}\n";

@@ -1,4 +1,4 @@
-// Token files of other programs, written byte by byte as their formats are defined.
+// Writes token files of other programs, byte by byte as their formats are defined.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace sisa::data {
 
-// Appends a value as it lies in memory.
+// Appends the bytes of a value as they are in memory.
 template <typename T>
 void put(std::string& bytes, T value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
@@ -37,8 +37,8 @@ inline std::string meta_txt(int64_t tokens, int64_t shards) {
          "\nvocab_size=50254\neos_id=0\ndtype=uint16\ndataset=some/text\ntokenizer=some/neox\n";
 }
 
-// The .idx of documents that are made of sequences of so many tokens each; its .bin holds their ids and
-// nothing else.
+// The content of an .idx file. Each document is given by the numbers of tokens of its sequences. The .bin
+// file contains only the ids.
 inline std::string megatron_idx(const std::vector<std::vector<int32_t>>& documents, uint8_t type_code = 8) {
   static const std::map<int, int64_t> sizes = {{1, 1}, {3, 2}, {4, 4}, {5, 8}, {8, 2}};
   std::string lengths, pointers, marks;

@@ -46,7 +46,7 @@ TEST(HoldOut, ManyDocumentsGiveTheirShareUncut) {
   EXPECT_GT(chosen.tokens, chosen.total / 100 * 85 / 100);
 }
 
-// Down to a thousand documents, 200 of them take part; below, a fifth.
+// Of a thousand documents or more at least 200 are held out; of fewer, a fifth.
 TEST(HoldOut, TwoHundredDocumentsTakePartWhereThereAreAsMany) {
   for (const auto& [documents, least] :
        {std::pair{200, 40}, {500, 100}, {1'000, 200}, {5'000, 200}, {19'000, 200}}) {

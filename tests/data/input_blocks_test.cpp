@@ -28,7 +28,7 @@ class InputBlocksTest : public DataFolder {
   };
   using Place = std::pair<size_t, int64_t>;  // unit, block
 
-  // The documents of every block that falls to `part`; each block must come once.
+  // The documents of every block that is assigned to `part`; each block must come once.
   void read(const std::vector<fs::path>& paths, int64_t block_bytes, int part, int parts,
             std::map<Place, std::vector<Found>>& blocks) const {
     const auto inputs = look_at(paths);
@@ -99,7 +99,8 @@ TEST_F(InputBlocksTest, SmallFilesShareABlock) {
   for (const Unit& unit : units) EXPECT_EQ(unit.last - unit.first, 10u);
 }
 
-// Sixteen streams of unlike sizes, for four parts: each part reads its own, about equally much.
+// Sixteen streams of different sizes for four parts: each part has its own streams, of about the same total
+// size.
 TEST_F(InputBlocksTest, ManyStreamsAreDealtAndFewAreShared) {
   std::vector<Input> inputs;
   for (int i = 0; i < 16; ++i) inputs.push_back({.path = "a.jsonl.zst", .bytes = 1000 * (i + 1)});

@@ -13,7 +13,7 @@
 namespace sisa::data {
 namespace {
 
-// What the general parser takes for the text.
+// The text as the general parser reads it.
 std::optional<std::string> reference(const std::string& line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);
   if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) return {};
@@ -89,8 +89,8 @@ TEST(JsonLine, UncommonLinesAreReadByTheGeneralParser) {
   }
 }
 
-// Lines with single bytes changed, dropped and doubled: whatever the quick reader takes, the general parser
-// reads the same; and the other way round nearly always.
+// Lines with single bytes changed, dropped and doubled. Where the quick reader accepts a line, the general
+// parser reads the same text; and it accepts nearly all lines that the general parser accepts.
 TEST(JsonLine, AgreesWithTheGeneralParserOnDamagedLines) {
   const std::vector<std::string> lines = {
       R"({"id": 17, "text": "a\n\"b\" \u00e9\ud83d\ude00 zwölf 😀", "m": {"s": ["x", 1.5, -0, true, null], "text": "y"}})",

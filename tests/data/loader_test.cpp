@@ -10,7 +10,6 @@
 #include <map>
 #include <vector>
 
-#include "data/tokens/bigram.h"
 #include "tests/data/data_folder.h"
 
 namespace sisa::data {
@@ -35,7 +34,7 @@ Rows rows(const at::Tensor& tensor) {
 
 class LoaderTest : public DataFolder {
  protected:
-  // A dataset whose ids count up from `first`, cut into files of the given lengths.
+  // A dataset whose ids count up from `first`, in files of the given lengths.
   TokenDataset counting(const std::string& name, uint32_t first, const std::vector<uint32_t>& lengths,
                         Split split = Split::train) const {
     std::vector<std::vector<uint32_t>> files;
@@ -91,7 +90,7 @@ TEST_F(LoaderTest, AStepReadsTheSameSamplesOnAnyNumberOfRanks) {
   for (int64_t step = 0; step < steps; ++step) {
     const Rows whole = rows(l.read(step * batch, batch).inputs);
     for (const int64_t ranks : {1, 2, 4, 5}) {
-      // Opened anew, as a resumed run does; and in micro-batches of at most 2.
+      // Opened again, as by a resumed run, and read in micro-batches of at most 2.
       const Loader resumed = loader(8, 1, {1000});
       Rows together;
       for (int64_t rank = 0; rank < ranks; ++rank)
@@ -152,34 +151,6 @@ TEST_F(LoaderTest, HeldOutDataMayBeMissing) {
   const HeldOut none({}, 4);
   EXPECT_EQ(none.size(), 0);
   EXPECT_EQ(none.tokens_per_byte(), 0);
-}
-
-class BigramTest : public DataFolder {
- protected:
-  double loss(int64_t vocab_size, const std::vector<std::vector<uint32_t>>& train,
-              const std::vector<uint32_t>& validation, int64_t sequence_length, int64_t windows) const {
-    write_dataset(folder / "data", vocab_size, train, {validation});
-    std::vector<TokenDataset> training, held_out;
-    training.push_back(TokenDataset::open(folder / "data", Split::train));
-    held_out.push_back(TokenDataset::open(folder / "data", Split::validation));
-    return bigram_loss(training, HeldOut(std::move(held_out), sequence_length), windows);
-  }
-};
-
-TEST_F(BigramTest, CountsPairsAndAddsOne) {
-  // Pairs, also across the files' border: 01 three times, 10 once, 12 once, 20 once.
-  // Of 4 tokens: p(1|0) = 4/7, p(0|1) = 2/6, p(2|1) = 2/6, p(3|3) = 1/4.
-  EXPECT_NEAR(loss(4, {{0, 1, 0, 1}, {2, 0, 1}}, {0, 1, 2, 3, 3}, 1, 2),
-              -(std::log(4.0 / 7) + std::log(2.0 / 6)) / 2, 1e-12);
-  EXPECT_NEAR(loss(4, {{0, 1, 0, 1}, {2, 0, 1}}, {3, 3, 1, 0}, 3, 1),
-              -(std::log(1.0 / 4) + std::log(1.0 / 4) + std::log(2.0 / 6)) / 3, 1e-12);
-}
-
-TEST_F(BigramTest, CountsLongDataInBlocksWithoutLosingAPair) {
-  std::vector<uint32_t> ids;  // a cycle of 3, longer than several blocks of 65,536
-  for (uint32_t i = 0; i < 200'002; ++i) ids.push_back(i % 3);
-  // Each pair stands (200,001 / 3) = 66,667 times.
-  EXPECT_NEAR(loss(3, {ids}, {0, 1, 2, 0, 1}, 4, 1), -std::log(66'668.0 / 66'670), 1e-12);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Packed files for tests.
+// Compresses text for tests.
 #pragma once
 
 #include <zlib.h>

@@ -1,4 +1,4 @@
-// Preparations by several workers, and preparations that are cut short.
+// Preparations by several processes and threads, and preparations that are interrupted.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ using testing::IsEmpty;
 
 class PreparationTest : public PrepareTest {
  protected:
-  // Inputs of every kind, cut into some fifty blocks, with repeated documents and bad lines.
+  // Inputs of every kind, divided into about fifty blocks, with repeated documents and bad lines.
   PrepareOptions mixed(const std::string& output) const {
     if (!fs::exists(folder / "a.jsonl")) {
       write("a.jsonl", documents(300) + "bad\n" + documents(50, 250));
@@ -51,7 +51,7 @@ class PreparationTest : public PrepareTest {
     o.block_bytes = 4'000;
     return o;
   }
-  // As `parts` processes would, one after another, the last first.
+  // Prepares as `parts` processes would, one after another, the last one first.
   Manifest prepare_in_parts(const PrepareOptions& o, int parts) const {
     Preparation first(o, *tokenizer);
     first.begin();
@@ -88,7 +88,7 @@ TEST_F(PreparationTest, AnyNumberOfThreadsAndProcessesGivesTheSameFiles) {
     prepare_in_parts(o, parts);
     EXPECT_EQ(files(o.output), files("one")) << parts;
   }
-  // Nor does it matter how the work is cut.
+  // The size of the blocks does not matter either.
   o = mixed("whole");
   o.block_bytes = 1 << 20;
   prepare(o);
@@ -104,7 +104,7 @@ TEST_F(PreparationTest, TheFirstOfEqualDocumentsRemains) {
   EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 301 is no valid JSON"));
   EXPECT_EQ(manifest.sources[1].documents, 400);
 
-  // Files in which each document stands once, where it first stood.
+  // Files that contain each document once, at the place of its first occurrence.
   write("once.jsonl", documents(600) + documents(300, 900) + line("one text") + line("another text"));
   prepare(options({folder / "once.jsonl"}, 0.1, "once"));
   EXPECT_EQ(ids(Split::train, "dropped"), ids(Split::train, "once"));
@@ -121,7 +121,7 @@ TEST_F(PreparationTest, OneTextAThousandTimesIsOneDocument) {
   EXPECT_THAT(texts(Split::validation), ElementsAre("ame"));
 }
 
-// Bytes as large ids.
+// A tokenizer whose ids are bytes plus 70,000, so that they need 32 bits.
 class WideTokenizer : public Tokenizer {
  public:
   void encode(std::string_view text, std::vector<uint32_t>& ids) const override {
@@ -224,7 +224,7 @@ TEST_F(PreparationTest, WhatIsLeftOfAnotherPreparationIsRemoved) {
   EXPECT_FALSE(fs::exists(unfinished("data")));
 }
 
-// Only the joining depends on them.
+// Only joining depends on these options.
 TEST_F(PreparationTest, SharesMayChangeOnTheWay) {
   PrepareOptions o = mixed("data");
   Preparation(o, *tokenizer).begin();

@@ -28,7 +28,7 @@ class PrepareTest : public DataFolder {
   }
 
   static std::string line(const std::string& text) { return "{\"text\": \"" + text + "\"}\n"; }
-  // `count` different documents, a JSON line each; each 100 to 199 bytes.
+  // `count` different documents of 100 to 199 bytes, as one line of JSON each.
   static std::string documents(int count, int first = 0) {
     std::string lines;
     for (int i = first; i < first + count; ++i) {
@@ -44,7 +44,7 @@ class PrepareTest : public DataFolder {
     dataset.read(0, result);
     return result;
   }
-  // The documents of a split, each of which ends with the end-of-document token.
+  // The documents of a split, each of which must end with the end-of-document token.
   std::vector<std::string> texts(Split split, const std::string& output = "data") const {
     std::vector<std::string> result;
     std::string text;

@@ -64,7 +64,7 @@ TEST_F(PrepareTest, ManyDocumentsAreSplitByTheirHash) {
   all.insert(held_out.begin(), held_out.end());
   EXPECT_EQ(all.size(), 1000u);  // the splits share nothing, nothing is lost
 
-  // At a smaller share no document changes from trained on to held out.
+  // With a smaller share no document changes from training to validation.
   prepare(options({folder / "a.jsonl"}, 0.1, "less"));
   const auto trained_less = texts(Split::train, "less");
   const std::set<std::string> larger(trained_less.begin(), trained_less.end());

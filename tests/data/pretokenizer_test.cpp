@@ -8,6 +8,7 @@
 
 #include "data/tokenizer/normalize.h"
 #include "data/tokenizer/unicode.h"
+#include "data/tokenizer/utf8.h"
 
 namespace sisa::data {
 namespace {

@@ -16,7 +16,7 @@
 namespace sisa::data {
 namespace {
 
-// Windows of the samples [first, first + count) of a sampler with one source.
+// The windows of the samples [first, first + count) of a sampler with one source.
 std::vector<int64_t> windows(const Sampler& sampler, int64_t first, int64_t count) {
   std::vector<int64_t> result;
   for (int64_t i = 0; i < count; ++i) result.push_back(sampler(first + i).window);
@@ -71,7 +71,7 @@ TEST(SamplerTest, NeighboursAreFarApart) {
   EXPECT_NEAR(distance / 9'999, 10'000 / 3.0, 100);  // of two uniform draws; deviation 24
 }
 
-// A checkpoint continues in this order: a change of it breaks every running training.
+// Runs resume in this order, so that a change of it would break every run that is not finished.
 TEST(SamplerTest, TheOrderIsThatOfEarlierVersions) {
   EXPECT_EQ(windows(Sampler(1, {{1000}}), 998, 5), (std::vector<int64_t>{472, 662, 757, 302, 625}));
   const Sampler mixed(1, {{10, 1}, {20, 3}});
@@ -86,7 +86,7 @@ TEST(SamplerTest, OneWindowIsEnough) {
   EXPECT_EQ(sampler.epoch(3), 3);
 }
 
-// As in the class comment.
+// The bound in the comment of the class Sampler.
 double bound(size_t num_sources) {
   double sum = num_sources > 1 ? 1 : 0;
   for (size_t i = 1; i + 2 <= num_sources; ++i) sum += 1.0 / static_cast<double>(i);
@@ -135,7 +135,8 @@ TEST(SamplerTest, WeightsHoldAfterAnyNumberOfSamples) {
       EXPECT_LE(worst_difference(weights, first, 3000), 2 * bound(weights.size()) + 1e-9);  // one at each end
 }
 
-// With one window, a source's epoch is the number of its samples before: counts at any n, without counting.
+// The epoch of a source with one window is the number of its earlier samples, which gives the counts at any n
+// directly.
 TEST(SamplerTest, WeightsHoldOverTrillionsOfSamples) {
   for (const std::vector<double>& weights :
        {std::vector<double>{1, 2}, {0.7, 0.2, 0.1}, {1, 1e6}, {5, 4, 3, 2, 1, 1e-3}}) {

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer/unicode.h"
+#include "data/tokenizer/utf8.h"
 
 namespace sisa::data {
 
-// The vocabulary's character of each byte, as GPT-2 has it: printable ones stand for themselves, the others
-// follow from U+0100 on.
+// The character that stands for each byte in GPT-2's vocabulary: printable characters stand for themselves,
+// and the other bytes are U+0100 and following.
 inline std::string byte_token(int byte) {
   const auto printable = [](int b) {
     return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;

@@ -1,4 +1,4 @@
-// Each task against an oracle that sees the inputs alone.
+// Compares each task with an oracle that sees only the inputs.
 #include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -50,13 +50,13 @@ struct Samples {
   size_t length;
 };
 
-// ---- The oracles: what a task asks for, read off its inputs. They also say if the inputs are ambiguous.
+// ---- The oracles. They derive the targets from the inputs and also say if the inputs are ambiguous.
 
 Ids nothing(const Ids& inputs) {
   return Ids(inputs.size(), no_target);
 }
 
-// `num_pairs` pairs, and later each key once more. All other tokens are none of theirs.
+// `num_pairs` pairs, and later each key once more. No other token is in one of the pairs.
 Ids mqar_oracle(const Ids& inputs, size_t num_pairs) {
   Ids targets = nothing(inputs);
   std::map<int64_t, int64_t> value_of;
@@ -77,7 +77,7 @@ Ids mqar_oracle(const Ids& inputs, size_t num_pairs) {
   return targets;
 }
 
-// The last tokens are the key and the value but for its last token; before, the key stands once.
+// The last tokens are the key and all but the last token of the value. Before them the key occurs once.
 Ids niah_oracle(const Ids& inputs, size_t value_length) {
   Ids targets = nothing(inputs);
   const auto question = inputs.end() - static_cast<int64_t>(value_length);
@@ -122,7 +122,7 @@ Ids parity_oracle(const Ids& inputs, bool last_only) {
   return targets;
 }
 
-// One task in one shape, with its oracle.
+// A task with its shape and its oracle.
 struct Case {
   std::string name;
   Values values;
@@ -162,7 +162,7 @@ Case parity_case(bool last_only, int64_t length) {
           }};
 }
 
-// Ordinary shapes and the tightest there are.
+// Ordinary shapes, and the smallest possible ones.
 std::vector<Case> cases() {
   return {mqar_case(8, 64, 64, false),
           mqar_case(8, 8192, 512, true),
@@ -248,7 +248,8 @@ TEST(Tasks, SizesOfTheSplits) {
   EXPECT_EQ(TaskSamples(task, {2, 8}, 1, Split::validation).size(), 3);
 }
 
-// Pearson's statistic of counts that should be equal; its standard deviation is sqrt(2 (n - 1)).
+// Pearson's chi-squared statistic of n counts that should be equal; its standard deviation is sqrt(2 (n -
+// 1)).
 void expect_uniform(const std::vector<int64_t>& counts) {
   const auto n = static_cast<double>(counts.size());
   const double expected = static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0})) / n;
@@ -258,7 +259,7 @@ void expect_uniform(const std::vector<int64_t>& counts) {
   EXPECT_NEAR(statistic, n - 1, 5 * std::sqrt(2 * (n - 1)));
 }
 
-// How often each id of [first, first + size) stands at one of the places.
+// How often each id in [first, first + size) is at one of the positions.
 std::vector<int64_t> tally(const Samples& samples, int64_t num_samples, int64_t first, size_t size,
                            const std::function<bool(size_t, const Sample&)>& chosen) {
   std::vector<int64_t> counts(size);
@@ -280,7 +281,7 @@ TEST(Tasks, IdsAreUniform) {
   expect_uniform(tally(induction, 2000, 1, 19, [](size_t i, const Sample& s) { return s.inputs[i] != 0; }));
 }
 
-// Fillers of one sample are uniform over the ids that are not its pairs': each of the 48 free ranks as often.
+// The fillers of a sample are uniform over the 48 ids that are in none of its pairs.
 TEST(Tasks, MqarFillerIsUniformOverAllIdsButThoseOfThePairs) {
   const Samples samples(options("mqar", {{"num_pairs", 8}}), {64, 128});
   std::vector<int64_t> ranks(48);
@@ -295,7 +296,8 @@ TEST(Tasks, MqarFillerIsUniformOverAllIdsButThoseOfThePairs) {
   expect_uniform(ranks);
 }
 
-// The first key's place follows the power law itself; with power_a 1 all keys' places are uniform.
+// The position of the first key's query follows the power law. With power_a 1 the positions of all queries
+// are uniform.
 TEST(Tasks, MqarPlacesOfTheQueriesFollowThePowerLaw) {
   constexpr size_t num_pairs = 4, num_places = 28;
   for (const double power_a : {0.01, 0.5, 1.0}) {
@@ -322,7 +324,8 @@ TEST(Tasks, MqarPlacesOfTheQueriesFollowThePowerLaw) {
       statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
     }
     EXPECT_NEAR(statistic, num_places - 1, 5 * std::sqrt(2.0 * (num_places - 1))) << power_a;
-    // The keys are asked for in any of 24 orders; the nearer the law's head, the more often in their own.
+    // The queries come in any of the 24 orders. With a steeper power law they are in the order of the pairs
+    // more often.
     EXPECT_LT(in_order, num_samples / 3) << power_a;
     EXPECT_GT(in_order, num_samples / 30) << power_a;
   }
@@ -349,7 +352,7 @@ TEST(Tasks, PlacesAreUniform) {
 }
 
 TEST(Tasks, TheNeedleLiesBetweenTheDepths) {
-  // 100 tokens, of which the needle of 5 may begin at 0 to 91.
+  // A sample of 100 tokens, in which the needle of 5 may begin at the positions 0 to 91.
   for (const auto& [shallow, deep, first, last] : std::vector<std::tuple<double, double, int64_t, int64_t>>{
            {0, 1, 0, 91}, {0, 0, 0, 0}, {1, 1, 91, 91}, {0.5, 0.5, 45, 45}, {0.25, 0.5, 22, 45}}) {
     const Samples samples(options("niah", {{"depth_min", shallow}, {"depth_max", deep}}), {50, 100});
@@ -412,7 +415,7 @@ TEST(Tasks, RefusesWhatDoesNotFit) {
     EXPECT_EQ(refused(c.name, c.values, c.shape.vocab_size, c.shape.sequence_length), "") << describe(c);
 }
 
-// ---- Through the loader.
+// ---- Tasks read through the loader.
 
 class TaskLoaderTest : public DataFolder {
  protected:
@@ -446,7 +449,7 @@ TEST_F(TaskLoaderTest, TextAndTasksShareABatch) {
     EXPECT_EQ(targets, source == 1   ? mqar_oracle(inputs, 3)
                        : source == 2 ? parity_oracle(inputs, false)
                                      : ids_of(batch.inputs[i] + 1));
-    // The same alone as in the batch.
+    // A sample that is read by itself equals the one in the batch.
     EXPECT_EQ(ids_of(loader.read(i, 1).inputs[0]), inputs);
   }
   EXPECT_EQ(by_source, (std::map<int64_t, int64_t>{{0, 40}, {1, 20}, {2, 10}}));

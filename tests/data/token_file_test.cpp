@@ -23,7 +23,7 @@ using testing::HasSubstr;
 
 class TokenFileTest : public DataFolder {
  protected:
-  // A sound file, and what happens to it.
+  // A valid file, and ways to damage it.
   fs::path damaged(const std::function<void(std::string&)>& damage, bool mend_header = false) {
     const fs::path path = folder / "damaged.bin";
     write_token_file(path, 300, count_up(0, 100));
@@ -122,7 +122,7 @@ TEST_F(TokenFileTest, OpeningNamesTheDamage) {
   EXPECT_THAT(opening(damaged([](std::string& s) { s.resize(s.size() - 1); })),
               AllOf(HasSubstr("263 bytes"), HasSubstr("100 tokens"), HasSubstr("264 in all")));
   EXPECT_THAT(opening(damaged([](std::string& s) { s += "x"; })), HasSubstr("265 bytes"));
-  // So many tokens that their bytes, as a number of 64 bits, are 200 again.
+  // A number of tokens whose size in bytes, modulo 2^64, is 200 again.
   EXPECT_THAT(opening(damaged([](std::string& s) { s[31] = '\x80'; }, true)), HasSubstr("264 bytes"));
 }
 

@@ -1,6 +1,6 @@
 # cmake -D BUILD=… -D GENERATOR=… -D WORK=… -P install_test.cmake
 set(prefix ${WORK}/prefix)
-file(REMOVE_RECURSE ${prefix} ${WORK}/build)
+file(REMOVE_RECURSE ${prefix} ${WORK}/build ${WORK}/run)
 
 function(run result)
   execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE status)
@@ -28,3 +28,5 @@ run(ignored ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/consumer -B ${WORK}/bu
 run(ignored ${CMAKE_COMMAND} --build ${WORK}/build)
 run(output ${WORK}/build/consumer)
 expect("${output}" "151878432 parameters on 1 rank")
+run(output ${WORK}/build/trainer ${WORK}/run)
+expect("${output}" "by the learner: 20 steps, loss from .*by the trainer: 20 steps, loss from")

@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <string>
+#include <variant>
 #include <vector>
+
+#include "common/text.h"
 
 namespace sisa::launcher {
 namespace {
@@ -11,6 +15,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 CommandLine parse(std::vector<const char*> words) {
   words.insert(words.begin(), "sisa");
@@ -160,6 +165,35 @@ TEST(CommandLine, HelpComesFromTheTable) {
   EXPECT_THAT(parse({"train", "--help"}).text,
               AllOf(HasSubstr("RECIPE"), HasSubstr("--stop-after"), HasSubstr("SECTION.KEY=VALUE")));
   EXPECT_THAT(parse({"data", "prepare", "-h"}).text, HasSubstr("--on-error"));
+}
+
+template <typename Arguments>
+void expect_described() {
+  std::vector<std::string> words = common::split(Arguments::name, ' ');
+  std::vector<const char*> pointers;
+  for (const std::string& word : words) pointers.push_back(word.c_str());
+  pointers.push_back("--help");
+  // The help begins with the description, unless there is none.
+  EXPECT_THAT(parse(pointers).text, AllOf(Not(StartsWith("Usage")), HasSubstr("\nUsage: ")))
+      << Arguments::name;
+}
+template <typename... Arguments>
+void expect_all_described(const std::variant<Arguments...>&) {
+  (expect_described<Arguments>(), ...);
+}
+
+TEST(CommandLine, EveryCommandSaysWhatItDoes) {
+  expect_all_described(Command{});
+}
+
+TEST(CommandLine, CommandsAdviseWhenMemoryRunsOut) {
+  const auto advice = [](const Command& command) -> std::string {
+    return std::visit([](const auto& arguments) { return out_of_memory_advice(arguments); }, command);
+  };
+  EXPECT_THAT(advice(TrainArguments{}), HasSubstr("train.micro_batch or raise train.recompute"));
+  EXPECT_THAT(advice(EvaluateArguments{}), HasSubstr("train.micro_batch by --set"));
+  EXPECT_THAT(advice(GenerateArguments{}), HasSubstr("--max-tokens"));
+  EXPECT_THAT(advice(DoctorArguments{}), HasSubstr("Let other programs use less"));
 }
 
 TEST(CommandLine, VersionNamesTheLibraries) {

@@ -81,10 +81,10 @@ class StandardInput {
 TEST_F(Commands, PlanPrintsRecipeAndTable) {
   const fs::path recipe = write("r.yaml", "model: {vocab_size: 257, d_model: 32, num_heads: 2, d_ff: 48}\n");
   const Outcome both = outcome_of(
-      [&] { return run_plan({.recipe = recipe, .overrides = {"run.seed=5"}, .ranks = 8}, world()); });
+      [&] { return run(PlanArguments{.recipe = recipe, .overrides = {"run.seed=5"}, .ranks = 8}, world()); });
   EXPECT_EQ(both.status, common::success);
   const Outcome only =
-      outcome_of([&] { return run_plan({.recipe = recipe, .print_recipe = true}, world()); });
+      outcome_of([&] { return run(PlanArguments{.recipe = recipe, .print_recipe = true}, world()); });
   if (!world().is_root()) return;
   EXPECT_THAT(both.text, AllOf(HasSubstr("\n  seed: 5\n"), HasSubstr("9,536 steps"), HasSubstr("8 (cpu)"),
                                HasSubstr("moments")));
@@ -92,16 +92,16 @@ TEST_F(Commands, PlanPrintsRecipeAndTable) {
 }
 
 TEST_F(Commands, MistakesAreSharedByAllRanks) {
-  EXPECT_THROW(run_plan({.recipe = folder_ / "absent.yaml"}, world()), parallel::SharedError);
+  EXPECT_THROW(run(PlanArguments{.recipe = folder_ / "absent.yaml"}, world()), parallel::SharedError);
   const fs::path recipe = write("r.yaml", "train: {batch: 4096}\n");
-  EXPECT_THAT(refusal([&] { run_plan({.recipe = recipe, .ranks = 3}, world()); }),
+  EXPECT_THAT(refusal([&] { run(PlanArguments{.recipe = recipe, .ranks = 3}, world()); }),
               HasSubstr("2 samples a step, too few for 3 ranks"));
-  EXPECT_THROW(run_data_inspect({folder_ / "absent"}, world()), parallel::SharedError);
-  EXPECT_THROW(run_checkpoint_list({(folder_ / "absent").string()}, world()), parallel::SharedError);
+  EXPECT_THROW(run(DataInspectArguments{folder_ / "absent"}, world()), parallel::SharedError);
+  EXPECT_THROW(run(CheckpointListArguments{(folder_ / "absent").string()}, world()), parallel::SharedError);
 }
 
 TEST_F(Commands, DoctorFindsAWorkingMachine) {
-  const Outcome outcome = outcome_of([] { return run_doctor({}, world()); });
+  const Outcome outcome = outcome_of([] { return run(DoctorArguments{}, world()); });
   EXPECT_EQ(outcome.status, common::success) << outcome.text;
   if (!world().is_root()) return;
   for (const char* subject : {"LibTorch", "MPI", "cores", "memory", "GPUs", "HDF5", "limits"}) {
@@ -118,7 +118,7 @@ TEST_F(Commands, DoctorFindsAFolderThatCannotBeWritten) {
   fs::create_directories(gone);
   fs::current_path(gone);
   fs::remove(gone);
-  const Outcome outcome = outcome_of([] { return run_doctor({}, world()); });
+  const Outcome outcome = outcome_of([] { return run(DoctorArguments{}, world()); });
   fs::current_path(former);
   EXPECT_EQ(outcome.status, common::failure);
   if (world().is_root()) {
@@ -131,14 +131,14 @@ TEST_F(Commands, EncodeAndDecodeAreInverse) {
   Outcome encoded{}, decoded{};
   {
     const StandardInput input(lines);
-    encoded = outcome_of([] { return run_data_encode({"bytes"}, world()); });
+    encoded = outcome_of([] { return run(DataEncodeArguments{"bytes"}, world()); });
   }
   if (world().is_root()) {
     EXPECT_EQ(encoded.text, "[72,105,44,32,195,164,33]\n[]\n");
   }
   {
     const StandardInput input(encoded.text);
-    decoded = outcome_of([] { return run_data_decode({"bytes"}, world()); });
+    decoded = outcome_of([] { return run(DataDecodeArguments{"bytes"}, world()); });
   }
   if (world().is_root()) {
     EXPECT_EQ(decoded.text, lines);
@@ -149,14 +149,14 @@ TEST_F(Commands, EncodeAndDecodeNameTheLine) {
   const auto encode = [](const std::string& text) {
     const StandardInput input(text);
     testing::internal::CaptureStdout();
-    const std::string said = refusal([] { run_data_encode({"bytes"}, world()); });
+    const std::string said = refusal([] { run(DataEncodeArguments{"bytes"}, world()); });
     testing::internal::GetCapturedStdout();
     return said;
   };
   const auto decode = [](const std::string& text) {
     const StandardInput input(text);
     testing::internal::CaptureStdout();
-    const std::string said = refusal([] { run_data_decode({"bytes"}, world()); });
+    const std::string said = refusal([] { run(DataDecodeArguments{"bytes"}, world()); });
     testing::internal::GetCapturedStdout();
     return said;
   };
@@ -175,10 +175,12 @@ TEST_F(Commands, PrepareAndInspect) {
   for (int i = 0; i < 300; ++i) text += fmt::format("{{\"text\": \"document {}\"}}\n", i);
   const fs::path input = write("t.jsonl", text), output = folder_ / "data";
   const Outcome prepared = outcome_of([&] {
-    return run_data_prepare(
-        {.inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = 0.1}, world());
+    return run(
+        DataPrepareArguments{
+            .inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = 0.1},
+        world());
   });
-  const Outcome inspected = outcome_of([&] { return run_data_inspect({output}, world()); });
+  const Outcome inspected = outcome_of([&] { return run(DataInspectArguments{output}, world()); });
   EXPECT_EQ(prepared.status, common::success);
   EXPECT_THAT(inspected.text, StartsWith(prepared.text));
   if (world().is_root()) {
@@ -193,8 +195,8 @@ TEST_F(Commands, RanksThatSeeOtherInputsAreRefused) {
   const fs::path inputs[] = {write("0.txt", "a text"), write("1.txt", "another text")};
   const std::string own = inputs[world().rank() == 0 ? 0 : 1].string();
   EXPECT_THAT(refusal([&] {
-                run_data_prepare({.inputs = {own}, .tokenizer = "bytes", .output = folder_ / "data"},
-                                 world());
+                run(DataPrepareArguments{.inputs = {own}, .tokenizer = "bytes", .output = folder_ / "data"},
+                    world());
               }),
               AllOf(HasSubstr("Rank 1"), HasSubstr("sees other inputs than rank 0")));
   EXPECT_FALSE(fs::exists(folder_ / "data"));
@@ -206,15 +208,16 @@ TEST_F(Commands, Checkpoints) {
   parallel::ParameterSpace space({&parameter}, {}, world().rank(), world().size());
   space.initialise(1);
   checkpoint::Store store(folder_ / "checkpoints", world());
-  const std::string run = folder_.string();
-  EXPECT_THAT(refusal([&] { run_checkpoint_verify({run}, world()); }), HasSubstr("no complete checkpoint"));
+  const std::string folder = folder_.string();
+  EXPECT_THAT(refusal([&] { run(CheckpointVerifyArguments{folder}, world()); }),
+              HasSubstr("no complete checkpoint"));
   for (const int64_t step : {5, 10}) checkpoint::Saver(store).save({.step = step}, space);
 
-  const Outcome list = outcome_of([&] { return run_checkpoint_list({run}, world()); });
-  const Outcome inspect = outcome_of([&] { return run_checkpoint_inspect({run + "@5"}, world()); });
-  const Outcome sound = outcome_of([&] { return run_checkpoint_verify({run + "@5"}, world()); });
+  const Outcome list = outcome_of([&] { return run(CheckpointListArguments{folder}, world()); });
+  const Outcome inspect = outcome_of([&] { return run(CheckpointInspectArguments{folder + "@5"}, world()); });
+  const Outcome sound = outcome_of([&] { return run(CheckpointVerifyArguments{folder + "@5"}, world()); });
   EXPECT_EQ(sound.status, common::success);
-  EXPECT_THAT(refusal([&] { run_checkpoint_inspect({run + "@7"}, world()); }),
+  EXPECT_THAT(refusal([&] { run(CheckpointInspectArguments{folder + "@7"}, world()); }),
               AllOf(HasSubstr("5"), HasSubstr("10")));
   if (world().is_root()) {
     EXPECT_THAT(list.text, AllOf(HasSubstr("step         5"), HasSubstr("step        10"), HasSubstr("UTC")));
@@ -226,7 +229,7 @@ TEST_F(Commands, Checkpoints) {
     std::ofstream(file, std::ios::binary) << bytes;
   }
   world().barrier();
-  const Outcome damaged = outcome_of([&] { return run_checkpoint_verify({run}, world()); });
+  const Outcome damaged = outcome_of([&] { return run(CheckpointVerifyArguments{folder}, world()); });
   EXPECT_EQ(damaged.status, common::failure);
   if (world().is_root()) {
     EXPECT_THAT(damaged.text, AllOf(HasSubstr("rank-00000.h5"), Not(HasSubstr("sound"))));

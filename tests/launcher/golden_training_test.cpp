@@ -26,14 +26,14 @@ constexpr double tolerance = 1e-12;
 // learning rate, over twelve steps.
 constexpr launcher::Schedule schedule = {.kind = launcher::ScheduleKind::cosine, .total = 12, .warmup = 3};
 parallel::AdamWOptions rules() {
-  return {.learning_rate = 6e-3, .lambda_lr = 6e-4, .weight_decay_on = parallel::WeightDecayOn::all};
+  return {.learning_rate = 6e-3, .weight_decay_on = parallel::WeightDecayOn::all};
 }
 
 std::vector<std::filesystem::path> files_with_training() {
   std::vector<std::filesystem::path> files;
   for (const auto& file : golden_files()) {
     const GoldenFile golden(file);
-    const auto systems = model::systems();
+    const auto& systems = model::systems();
     if (golden.has("training") &&
         std::any_of(systems.begin(), systems.end(), [&](const auto& s) { return s.name == golden.system(); }))
       files.push_back(file);

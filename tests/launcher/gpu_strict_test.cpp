@@ -32,10 +32,9 @@ model::ModelConfig config_of(const std::string& system) {
   c.vocab_size = 20000;
   c.d_model = 768;
   c.num_layers = 4;
-  c.num_heads = 12;
   c.d_ff = 2048;
-  c.d_state = 16;
-  c.alpha_bias = -2;  // several segments
+  c.settings["num_heads"] = 12;
+  if (system == "sisa") c.settings["alpha_bias"] = -2;  // several segments
   return c;
 }
 

@@ -21,21 +21,20 @@ model::ModelConfig small() {
   c.vocab_size = 61;
   c.d_model = 32;
   c.num_layers = 2;
-  c.num_heads = 2;
+  c.settings["num_heads"] = 2;
   c.d_ff = 48;
-  c.d_state = 8;
+  c.settings["d_state"] = 8;
   return c;
 }
 
 // The weights by name before and after 200 steps by the paper's rules at 152M parameters.
 struct Training {
   explicit Training(Precision precision) {
-    launcher::Learner learner(small(),
-                              {.precision = precision,
-                               .optimizer = {.learning_rate = 6e-4,
-                                             .lambda_lr = 6e-5,
-                                             .weight_decay_on = parallel::WeightDecayOn::all}},
-                              world());
+    launcher::Learner learner(
+        small(),
+        {.precision = precision,
+         .optimizer = {.learning_rate = 6e-4, .weight_decay_on = parallel::WeightDecayOn::all}},
+        world());
     learner.space().initialise(1);
     const auto weights = [&] {
       std::map<std::string, at::Tensor> all;
@@ -83,6 +82,21 @@ TEST(PrecisionTraining, PureBf16FreezesBiasAndNorms) {
   for (const char* part : {"lambda_raw", "W_Q.weight"})
     for (const Training* training : {&pure, &mixed})
       EXPECT_EQ(training->unmoved(part), std::vector<bool>(2, false)) << part;
+}
+
+TEST(LambdaRaw, IsNeverBf16NeverDecaysAndHasALearningRateOfItsOwn) {
+  model::ModelConfig config = small();
+  config.rate_factors["lambda_lr"] = 0.25;
+  launcher::Learner learner(config, {}, world());
+  const common::ParameterTraits expected = {
+      .kind = common::ParameterKind::vector, .never_bf16 = true, .never_decays = true, .lr_scale = 0.25};
+  int64_t count = 0;
+  for (const common::Parameter* p : learner.model().parameters()) {
+    const bool is_lambda = p->blocks.front().name.ends_with("lambda_raw");
+    EXPECT_EQ(p->traits == expected, is_lambda) << p->name;
+    count += is_lambda;
+  }
+  EXPECT_EQ(count, config.num_layers);
 }
 
 // An update without a gradient only decays.

@@ -88,7 +88,7 @@ TEST(RecipeFolder, ThePapersHaveThePublishedSizes) {
       EXPECT_EQ(plan.steps, 9'536);
       EXPECT_EQ(recipe.optimizer.learning_rate, scale == "369m" ? 3e-4 : 6e-4);
       EXPECT_EQ(recipe.warmup_steps(), scale == "369m" ? 2000 : 500);
-      EXPECT_EQ(recipe.model.d_head(), 64);
+      EXPECT_EQ(recipe.model.d_model / recipe.model.whole("num_heads"), 64);
       ++num_recipes;
     }
   size_t num_files = 0;
@@ -106,10 +106,10 @@ TEST(RecipeFolder, ControlsHaveTheTransformersBudget) {
       const model::ModelConfig config = load_recipe(paper(scale, "controls/" + name)).model;
       const int64_t unit = 3 * config.d_model * config.num_layers;  // parameters that one of d_ff holds
       EXPECT_LE(std::abs(model::num_parameters(config) - systems.at("transformer")), unit / 2);
-      EXPECT_EQ(config.d_state, 32);
-      EXPECT_EQ(config.decay == "none", name == "no-decay" || name == "bilinear");
-      EXPECT_EQ(config.rotation == "none", name == "no-rotation" || name == "bilinear");
-      EXPECT_EQ(config.lambda == "fixed", name == "fixed-lambda");
+      EXPECT_EQ(config.whole("d_state"), 32);
+      EXPECT_EQ(config.choice("decay") == "none", name == "no-decay" || name == "bilinear");
+      EXPECT_EQ(config.choice("rotation") == "none", name == "no-rotation" || name == "bilinear");
+      EXPECT_EQ(config.choice("lambda") == "fixed", name == "fixed-lambda");
     }
   for (const auto& [scale, systems] : budgets)
     EXPECT_EQ(load_recipe(paper(scale, "controls/transformer-sisa-d32-ff")).model.d_ff,
@@ -127,7 +127,10 @@ TEST(RecipeFolder, PublishedLiesOverAnyRecipe) {
     EXPECT_EQ(recipe.run.device, "cuda");
     EXPECT_EQ(make_plan(recipe, 8).num_parameters, num_parameters);
     const bool is_sisa = recipe.model.system == "sisa";
-    EXPECT_EQ(recipe.model.offset, is_sisa ? "minimax" : plain.model.offset);
+    EXPECT_EQ(recipe.model.settings.contains("offset"), is_sisa);
+    if (is_sisa) {
+      EXPECT_EQ(recipe.model.choice("offset"), "minimax");
+    }
     EXPECT_EQ(recipe.origins.contains("model.offset"), is_sisa);
 
     // The same from `extends`, and over a recipe that states every key.
@@ -162,7 +165,7 @@ TEST(RecipeFolder, BytesOfATokenFollowMicroBatchAndRanks) {
     return make_plan(load_recipe(root / "recipes/paper/152m/transformer.yaml", settings), ranks).bytes;
   };
   const Recipe recipe = load_recipe(root / "recipes/paper/152m/transformer.yaml");
-  const double activations = model::activation_bytes(recipe.model);
+  const double activations = model::activation_bytes(recipe.model, recipe.data.sequence_length);
   const double N = 151'878'144, tokens = 524'288;  // a step
   // 256 samples, 32 at a time; of each parameter 38 bytes in the update.
   EXPECT_DOUBLE_EQ(bytes(1, {"train.micro_batch=32"}),
@@ -175,7 +178,7 @@ TEST(RecipeFolder, BytesOfATokenFollowMicroBatchAndRanks) {
   }
   EXPECT_DOUBLE_EQ(
       bytes(1, {"train.micro_batch=32", "train.recompute=12"}) - bytes(1, {"train.micro_batch=32"}),
-      model::activation_bytes(recipe.model, 12) - activations +
+      model::activation_bytes(recipe.model, recipe.data.sequence_length, 12) - activations +
           8 * (model::weight_bytes(recipe.model, 65'536, 12) - model::weight_bytes(recipe.model, 65'536)) /
               tokens);
 }

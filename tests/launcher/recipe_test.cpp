@@ -82,12 +82,16 @@ TEST(Recipe, DefaultsFollowOtherKeys) {
   const Recipe cpu = parse(small);
   EXPECT_EQ(cpu.run.precision, Precision::fp32);
   EXPECT_EQ(cpu.run.determinism, Determinism::strict);
-  EXPECT_DOUBLE_EQ(cpu.optimizer.lambda_lr, cpu.optimizer.learning_rate / 10);
+  EXPECT_DOUBLE_EQ(cpu.optimizer.learning_rates.at("lambda_lr"), cpu.optimizer.learning_rate / 10);
   EXPECT_EQ(cpu.optimizer.weight_decay_on, parallel::WeightDecayOn::matrices);
   const Recipe cuda = parse(small, {"run.device=cuda", "optimizer.learning_rate=0.02"});
   EXPECT_EQ(cuda.run.precision, Precision::bf16);
   EXPECT_EQ(cuda.run.determinism, Determinism::fast);
-  EXPECT_DOUBLE_EQ(cuda.optimizer.lambda_lr, 0.002);
+  EXPECT_DOUBLE_EQ(cuda.optimizer.learning_rates.at("lambda_lr"), 0.002);
+  EXPECT_DOUBLE_EQ(cuda.model.rate_factor("lambda_lr"), 0.1);
+  EXPECT_DOUBLE_EQ(parse(small, {"optimizer.learning_rate=0.02", "optimizer.lambda_lr=0.01"})
+                       .model.rate_factor("lambda_lr"),
+                   0.5);
   EXPECT_EQ(parse(small, {"run.precision=bf16_pure"}).optimizer.weight_decay_on,
             parallel::WeightDecayOn::all);
 }
@@ -301,7 +305,7 @@ TEST_F(RecipeFiles, LaterFilesWin) {
   EXPECT_EQ(r.model.d_model, 64);
   EXPECT_EQ(r.model.num_layers, 4);
   EXPECT_EQ(r.model.vocab_size, 400);
-  EXPECT_EQ(r.model.num_heads, 8);
+  EXPECT_EQ(r.model.whole("num_heads"), 8);
   ASSERT_EQ(r.data.sources.size(), 1u);
   EXPECT_EQ(r.data.sources[0].path, "c");
   EXPECT_EQ(r.origins.at("model.d_model"), (folder_ / "base/a.yaml").string() + ":1");
@@ -311,14 +315,14 @@ TEST_F(RecipeFiles, LaterFilesWin) {
 TEST_F(RecipeFiles, ABaseServesSeveralSystems) {
   write("base/a.yaml", "model: {d_state: 8, offset: minimax, clamp: 9}\ntrain: {cooldown: 0.1}\n");
   const Recipe sisa = load_recipe(write("s.yaml", "extends: base/a.yaml\n"));
-  EXPECT_EQ(sisa.model.d_state, 8);
-  EXPECT_EQ(sisa.model.clamp, 9);
+  EXPECT_EQ(sisa.model.whole("d_state"), 8);
+  EXPECT_EQ(sisa.model.real("clamp"), 9);
   EXPECT_FALSE(sisa.origins.contains("train.cooldown"));
   const fs::path top = write("t.yaml", "extends: base/a.yaml\nmodel: {system: transformer}\n");
   const Recipe transformer = load_recipe(top);
   for (const std::string key : {"model.d_state", "model.offset", "model.clamp", "train.cooldown"})
     EXPECT_FALSE(transformer.origins.contains(key)) << key;
-  EXPECT_EQ(transformer.model.offset, model::ModelConfig().offset);
+  EXPECT_FALSE(transformer.model.settings.contains("offset"));
   EXPECT_THAT(print_recipe(transformer), AllOf(Not(HasSubstr("d_state")), Not(HasSubstr("offset"))));
   // The recipe itself and --set are as strict as ever, also where a base says the same.
   EXPECT_THAT(refusal([&] { load_recipe(top, std::vector<std::string>{"model.d_state=16"}); }),
@@ -343,9 +347,9 @@ TEST_F(RecipeFiles, OverlaysComeBetweenTheRecipeAndSet) {
   const Recipe r = load_recipe(top, std::vector<std::string>{"model.d_model=128"}, overlays);
   EXPECT_EQ(r.model.num_layers, 5);
   EXPECT_EQ(r.model.vocab_size, 400);
-  EXPECT_EQ(r.model.num_heads, 4);
+  EXPECT_EQ(r.model.whole("num_heads"), 4);
   EXPECT_EQ(r.model.d_model, 128);
-  EXPECT_EQ(r.model.clamp, 7);
+  EXPECT_EQ(r.model.real("clamp"), 7);
   EXPECT_EQ(r.origins.at("model.offset"), (folder_ / "x.yaml").string() + ":2");
   const Recipe transformer = load_recipe(top, std::vector<std::string>{"model.system=transformer"}, overlays);
   EXPECT_EQ(transformer.model.vocab_size, 400);

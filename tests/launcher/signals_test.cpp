@@ -1,5 +1,6 @@
 #include "launcher/run/signals.h"
 
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@ TEST(SignalWatch, NotesASignalAndTellsItsNumber) {
   watch.answered();
 }
 
-// As when another rank died and this one waits for it for ever.
+// This is what happens when another rank has died and this one waits for it.
 TEST(SignalWatch, EndsAProcessThatCannotAnswer) {
   EXPECT_EXIT(
       {
@@ -28,10 +29,42 @@ TEST(SignalWatch, EndsAProcessThatCannotAnswer) {
         watch.set_patience(1);
         raise(SIGTERM);
         sleep(20);
-        sleep(20);  // the first may end early
+        sleep(20);  // the first sleep may end early
         _exit(0);
       },
       testing::ExitedWithCode(75), "not answered in time");
+}
+
+TEST(SignalWatch, StartsWithoutSignalAndWithAMinuteOfPatience) {
+  {
+    SignalWatch watch;
+    watch.set_patience(1);
+    raise(SIGTERM);
+    watch.answered();
+  }
+  SignalWatch watch;
+  EXPECT_EQ(watch.seen(), 0);
+  raise(SIGTERM);
+  EXPECT_GT(alarm(0), 50u);  // the seconds that were left
+}
+
+// Otherwise a signal would set an alarm of no seconds, which is none.
+TEST(SignalWatch, HasAtLeastASecondOfPatience) {
+  SignalWatch watch;
+  watch.set_patience(0);
+  raise(SIGTERM);
+  EXPECT_EQ(alarm(0), 1u);
+}
+
+TEST(SignalWatch, IsTheOnlyOne) {
+  {
+    SignalWatch watch;
+    EXPECT_THROW(SignalWatch(), c10::Error);
+    raise(SIGTERM);  // the first one is still on guard
+    EXPECT_EQ(watch.seen(), SIGTERM);
+    watch.answered();
+  }
+  EXPECT_NO_THROW(SignalWatch());
 }
 
 TEST(SignalWatch, GivesTheFormerHandlersBack) {

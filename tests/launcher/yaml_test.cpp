@@ -63,7 +63,7 @@ TEST(Yaml, ScalarsReadBack) {
        {"word", "a/b.txt", "",    "null", "~",         "- a",         "a: b",     "a # b", "'",  "\"", "\\",
         "ä ö",  " pad ",   "{x}", "[x",   "tab\there", "line\nbreak", "\x01\x7f", "*a",    "&a", "!t", "%x",
         "@x",   "`x",      "-",   "...",  "---",       "default",     "1,000",    "true",  "?",  "| x"})
-    EXPECT_EQ(parse_yaml_value(yaml_scalar(text), "x").text, text) << yaml_scalar(text);
+    EXPECT_EQ(parse_yaml(yaml_scalar(text), "x", YamlPlace::command_line).text, text) << yaml_scalar(text);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "model/operations/attention.h"
+#include "tests/model/bound_model.h"
 
 namespace sisa::tests {
 namespace {
@@ -25,7 +26,7 @@ TEST(Attention, InfiniteMaskedScoresDoNoHarm) {
     k.select(1, t).mul_(std::exp(-80.0 + 160.0 * static_cast<double>(t) / T));
   }
   at::manual_seed(2);
-  const at::Tensor output = model::attention(q, k, at::randn({1, T, 1, 8}), 1);
+  const at::Tensor output = model::attention(q, k, at::randn({1, T, 1, 8}), shape_of(q, 1));
   EXPECT_TRUE(output.isfinite().all().item<bool>());
 }
 
@@ -33,7 +34,7 @@ TEST(Attention, InfiniteMaskedScoresDoNoHarm) {
 TEST(Attention, RefusesFp64OffTheCpu) {
   const at::Tensor x = at::empty({1, 2, 1, 8}, at::device(at::kMeta).dtype(at::kDouble));
   try {
-    model::attention(x, x, x, 1);
+    model::attention(x, x, x, shape_of(x, 1));
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(),

@@ -22,11 +22,10 @@ namespace {
 constexpr int64_t B = 2, T = 31, H = 3, d_head = 8, d_state = 6;
 const double scale = 1 / std::sqrt(static_cast<double>(d_head));
 
-model::ModelConfig config(const std::string& offset) {
-  model::ModelConfig c;
-  c.offset = offset;
-  c.clamp = 60;  // never binds below
-  return c;
+// Limits that never bind below.
+model::DecayOffset offset_of(const std::string& kind) {
+  return {.kind = kind == "causal" ? model::DecayOffset::Kind::causal : model::DecayOffset::Kind::minimax,
+          .limit = 60};
 }
 
 // The inputs of one head-split attention, fp64 leaves.
@@ -54,11 +53,13 @@ struct Inputs {
 
 at::Tensor augmented(const Inputs& x, const model::Exponents& exponents, const at::Tensor& phase) {
   const model::Augmentation more = model::augment(x.C, x.Bs, exponents, phase, x.lambda, d_head);
-  return model::attention(at::cat({x.q, more.query}, -1), at::cat({x.k, more.key}, -1), x.v, scale);
+  return model::attention(at::cat({x.q, more.query}, -1), at::cat({x.k, more.key}, -1), x.v,
+                          shape_of(x.q, scale));
 }
 
 at::Tensor augmented(const Inputs& x, const std::string& offset = "causal", int64_t max_segments = 1) {
-  return augmented(x, model::decay_exponents(x.log_alpha, config(offset), max_segments), x.theta.cumsum(1));
+  return augmented(x, model::decay_exponents(x.log_alpha, offset_of(offset), max_segments),
+                   x.theta.cumsum(1));
 }
 
 at::Tensor additive(const Inputs& x) {
@@ -88,7 +89,7 @@ TEST(Augmentation, IsTheAdditiveFormInBothDirections) {
 TEST(Augmentation, SegmentsReachAnyDecay) {
   for (const double decay : {30.0, 90.0, 430.0}) {
     const Inputs a(decay), b(decay);
-    const model::Exponents exponents = model::decay_exponents(a.log_alpha, config("causal"), 100);
+    const model::Exponents exponents = model::decay_exponents(a.log_alpha, offset_of("causal"), 100);
     EXPECT_EQ(exponents.num_limited.sum().item<int64_t>(), 0);
     EXPECT_NEAR(static_cast<double>(exponents.num_segments), decay * T / 2 / 120, 2 + 0.15 * decay * T / 240);
     const at::Tensor ours = augmented(a, exponents, a.theta.cumsum(1)), direct = additive(b);
@@ -102,14 +103,14 @@ TEST(Augmentation, SegmentsReachAnyDecay) {
   }
   // Too few segments: as far as they reach, then the limit.
   const Inputs x(90);
-  const model::Exponents few = model::decay_exponents(x.log_alpha, config("causal"), 3);
+  const model::Exponents few = model::decay_exponents(x.log_alpha, offset_of("causal"), 3);
   EXPECT_EQ(few.num_segments, 3);
   EXPECT_GT(few.num_limited.min().item<int64_t>(), B * T / 2);
 }
 
 TEST(Augmentation, ShiftsOfDecayAndPhaseChangeNothing) {
   const Inputs x;
-  const at::Tensor u = model::decay_exponents(x.log_alpha, config("causal")).values,
+  const at::Tensor u = model::decay_exponents(x.log_alpha, offset_of("causal")).values,
                    phase = x.theta.cumsum(1);
   const auto with = [&](const at::Tensor& exponent, const at::Tensor& angles) {
     return augmented(x, model::Exponents{.values = exponent}, angles);
@@ -151,9 +152,9 @@ TEST(Augmentation, WithoutDecayAndRotationIsBilinear) {
 TEST(Exponents, AreLimitedAndCounted) {
   const Inputs x(20);  // about 310 nats in all
   for (const auto& [offset, limit] : {std::pair{"causal", 60.0}, std::pair{"minimax", 11.0}}) {
-    model::ModelConfig c = config(offset);
-    c.clamp = 11;
-    const model::Exponents u = model::decay_exponents(x.log_alpha, c);
+    model::DecayOffset o = offset_of(offset);
+    o.limit = limit;
+    const model::Exponents u = model::decay_exponents(x.log_alpha, o);
     EXPECT_LE(u.values.abs().max().item<double>(), limit);
     EXPECT_EQ(u.values.scalar_type(), at::kDouble);
     const at::Tensor at_limit = u.values.abs().eq(limit).sum(at::IntArrayRef{0, 1});
@@ -168,8 +169,8 @@ TEST(Exponents, OnlyTheCausalOffsetIgnoresLaterTokens) {
   at::Tensor changed = x.log_alpha.detach().clone();
   changed.narrow(1, T - 1, 1).sub_(3);
   for (const auto& [offset, moved] : {std::pair{"causal", 0.0}, std::pair{"minimax", 1.5}}) {
-    const at::Tensor before = model::decay_exponents(x.log_alpha.detach(), config(offset)).values,
-                     after = model::decay_exponents(changed, config(offset)).values;
+    const at::Tensor before = model::decay_exponents(x.log_alpha.detach(), offset_of(offset)).values,
+                     after = model::decay_exponents(changed, offset_of(offset)).values;
     EXPECT_NEAR((after - before).narrow(1, 0, T - 1).abs().max().item<double>(), moved, 1e-12) << offset;
   }
 }

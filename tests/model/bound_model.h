@@ -14,22 +14,40 @@
 #include <vector>
 
 #include "model/language_model.h"
+#include "model/mixers/mixer.h"
+#include "model/mixers/registry.h"
+#include "model/operations/attention_shape.h"
 #include "parallel/parameter_space.h"
 
 namespace sisa::tests {
 
+// Makes the config one of that system: settings that it does not read are dropped, those it lacks get defaults.
+inline void use_system(model::ModelConfig& config, const std::string& system) {
+  config.system = system;
+  const model::System& row = model::find_system(system);
+  std::erase_if(config.settings, [&](const auto& setting) { return !row.find_key(setting.first); });
+  config.rate_factors.clear();
+  config = model::completed(config);
+}
+
 // A network that runs in milliseconds, of odd sizes.
 inline model::ModelConfig small_config(const std::string& system, double alpha_bias = -2) {
-  model::ModelConfig c;
-  c.system = system;
-  c.vocab_size = 61;
-  c.d_model = 32;
-  c.num_layers = 2;
-  c.num_heads = 2;
-  c.d_ff = 43;
-  c.d_state = 6;
-  c.alpha_bias = alpha_bias;
+  model::ModelConfig c{.vocab_size = 61, .d_model = 32, .num_layers = 2, .d_ff = 43};
+  c.settings = {{"num_heads", 2}, {"d_state", 6}, {"alpha_bias", alpha_bias}};
+  use_system(c, system);
   return c;
+}
+
+// Attention of as many heads as the query has, each with keys and values of its own.
+inline model::AttentionShape shape_of(const at::Tensor& query, double scale) {
+  return {.num_heads = query.size(2), .num_kv_heads = query.size(2), .scale = scale};
+}
+
+// Of the (token, head) pairs that training has limited; undefined where it counts none.
+inline at::Tensor take_limited(model::LanguageModel& model) {
+  for (const model::Counter& counter : model.take_counters())
+    if (counter.name == "limited_pairs") return counter.count;
+  return {};
 }
 
 struct BoundModel {

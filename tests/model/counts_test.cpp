@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "common/error.h"
-#include "model/config.h"
 #include "model/costs.h"
+#include "model/mixers/registry.h"
 
 namespace sisa::tests {
 namespace {
@@ -32,10 +32,10 @@ ModelConfig config_of(const Row& row) {
   ModelConfig c;
   c.system = row.system;
   c.d_model = row.d_model;
-  c.num_heads = row.num_heads;
+  c.settings["num_heads"] = row.num_heads;
   c.num_layers = row.num_layers;
   c.d_ff = row.d_ff;
-  if (row.d_state > 0) c.d_state = row.d_state;
+  if (row.d_state > 0) c.settings["d_state"] = row.d_state;
   return c;
 }
 
@@ -56,12 +56,13 @@ TEST(Counts, ForwardFlops) {
 // channels, angles, alphas and heads of a token.
 TEST(Counts, ActivationBytesAreThoseOfThePasses) {
   const double d = 768, L = 12, H = 12, V = 50277;
+  const int64_t length = 2048;
   // The first norm adds nothing; the last has no gradient of its sum; head with logits; embedding.
   const double ends = -4 * d + 14 * d + (6 * (d + V) + 4 * V) + 22 * d;
   // Norms 2 16, projections 24, channels 8 + 10, attention 8 + 20, W_O 12, feed-forward's products 12.
   const double with_d = 32 + 24 + 18 + 28 + 12 + 12, with_f = 34, with_heads = 16;
   const ModelConfig transformer = config_of(rows[5]);
-  EXPECT_DOUBLE_EQ(model::activation_bytes(transformer),
+  EXPECT_DOUBLE_EQ(model::activation_bytes(transformer, length),
                    L * (with_d * d + with_f * 3072 + with_heads * H) + ends);
 
   // Projections 12, channels 8 + 16, attention 4 + 12; gates read x once more; amplitudes.
@@ -69,19 +70,21 @@ TEST(Counts, ActivationBytesAreThoseOfThePasses) {
   ModelConfig sisa = config_of(rows[6]);  // d_state 16
   const double state = with_d * d + with_f * 2908 + (with_heads + 4) * H + with_state * 16 * H,
                gates = 2 * d + with_angles * 8 * H + with_alphas * H;
-  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * (state + gates) + ends);
-  sisa.rotation = "none";
-  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * (state + gates - with_angles * 8 * H) + ends);
-  sisa.decay = "none";
-  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa), L * state + ends);
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa, length), L * (state + gates) + ends);
+  sisa.settings["rotation"] = "none";
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa, length), L * (state + gates - with_angles * 8 * H) + ends);
+  sisa.settings["decay"] = "none";
+  EXPECT_DOUBLE_EQ(model::activation_bytes(sisa, length), L * state + ends);
 
   ModelConfig narrow = transformer;
   narrow.d_ff = 0;
-  EXPECT_DOUBLE_EQ(model::activation_bytes(narrow), L * ((with_d - 16 - 12) * d + with_heads * H) + ends);
+  EXPECT_DOUBLE_EQ(model::activation_bytes(narrow, length),
+                   L * ((with_d - 16 - 12) * d + with_heads * H) + ends);
 
   // Forward again: norms 8 + 8, projections 8, channels 8, attention 8, W_O 4, feed-forward 4 and 12.
-  EXPECT_DOUBLE_EQ(model::activation_bytes(transformer, 2) - model::activation_bytes(transformer),
-                   2 * (48 * d + 12 * 3072 + 4 * H) - 4 * d);
+  EXPECT_DOUBLE_EQ(
+      model::activation_bytes(transformer, length, 2) - model::activation_bytes(transformer, length),
+      2 * (48 * d + 12 * 3072 + 4 * H) - 4 * d);
 }
 
 // 12 bytes a weight, the head's for every 8,192 tokens; two more for each layer that goes forward again.
@@ -123,25 +126,27 @@ TEST(Config, RefusesWhatMakesNoNetwork) {
       {"negative width", [](ModelConfig& c) { c.d_model = -768; }, "model.d_model is -768"},
       {"no vocabulary", [](ModelConfig& c) { c.vocab_size = 0; }, "model.vocab_size is 0"},
       {"negative SwiGLU", [](ModelConfig& c) { c.d_ff = -1; }, "model.d_ff is -1"},
-      {"no heads", [](ModelConfig& c) { c.num_heads = 0; }, "model.num_heads is 0"},
-      {"heads that do not divide", [](ModelConfig& c) { c.num_heads = 7; }, "model.num_heads = 7"},
+      {"no heads", [](ModelConfig& c) { c.settings["num_heads"] = 0; }, "model.num_heads is 0"},
+      {"heads that do not divide", [](ModelConfig& c) { c.settings["num_heads"] = 7; },
+       "model.num_heads = 7"},
       {"odd head", [](ModelConfig& c) { c.d_model = 12; }, "must be even"},
-      {"RoPE base", [](ModelConfig& c) { c.rope_base = 0; }, "model.rope_base is 0"},
-      {"odd state", [](ModelConfig& c) { c.d_state = 5; }, "model.d_state is 5"},
-      {"offset", [](ModelConfig& c) { c.offset = "none"; }, "causal or minimax"},
-      {"decay", [](ModelConfig& c) { c.decay = "some"; }, "learned or none"},
-      {"rotation", [](ModelConfig& c) { c.rotation = "some"; }, "learned or none"},
-      {"lambda", [](ModelConfig& c) { c.lambda = "free"; }, "learned or fixed"},
-      {"clamp", [](ModelConfig& c) { c.clamp = 100; }, "model.clamp is 100"},
-      {"segments", [](ModelConfig& c) { c.max_segments = -1; }, "model.max_segments is -1"},
-      {"causal offset", [](ModelConfig& c) { c.causal_offset = -60; }, "model.causal_offset is -60"},
+      {"RoPE base", [](ModelConfig& c) { c.settings["rope_base"] = 0; }, "model.rope_base is 0"},
+      {"odd state", [](ModelConfig& c) { c.settings["d_state"] = 5; }, "model.d_state is 5"},
+      {"offset", [](ModelConfig& c) { c.settings["offset"] = "none"; }, "causal or minimax"},
+      {"decay", [](ModelConfig& c) { c.settings["decay"] = "some"; }, "learned or none"},
+      {"rotation", [](ModelConfig& c) { c.settings["rotation"] = "some"; }, "learned or none"},
+      {"lambda", [](ModelConfig& c) { c.settings["lambda"] = "free"; }, "learned or fixed"},
+      {"clamp", [](ModelConfig& c) { c.settings["clamp"] = 100; }, "model.clamp is 100"},
+      {"segments", [](ModelConfig& c) { c.settings["max_segments"] = -1; }, "model.max_segments is -1"},
+      {"causal offset", [](ModelConfig& c) { c.settings["causal_offset"] = -60; },
+       "model.causal_offset is -60"},
   };
-  model::validate({});
+  model::completed({});
   for (const Wrong& wrong : wrongs) {
     ModelConfig c;
     wrong.change(c);
     try {
-      model::validate(c);
+      model::completed(c);
       ADD_FAILURE() << wrong.what << " was accepted";
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), testing::HasSubstr(wrong.says));

@@ -39,9 +39,9 @@ TEST(AttentionToPast, IsTheLastRowsOfTheWhole) {
   for (const auto& [type, tolerance] : {std::pair{at::kDouble, 1e-13}, std::pair{at::kFloat, 2e-6}}) {
     const at::Tensor q = at::randn({2, 301, 3, 22}, type), k = at::randn({2, 301, 3, 22}, type),
                      v = at::randn({2, 301, 3, 16}, type);
-    const at::Tensor whole = model::attention(q, k, v, 0.3);
+    const at::Tensor whole = model::attention(q, k, v, shape_of(q, 0.3));
     for (const int64_t T : {1, 2, 37, 300, 301})
-      EXPECT_LT(relative_error(model::attention_to_past(q.narrow(1, 301 - T, T), k, v, 0.3),
+      EXPECT_LT(relative_error(model::attention_to_past(q.narrow(1, 301 - T, T), k, v, shape_of(q, 0.3)),
                                whole.narrow(1, 301 - T, T)),
                 tolerance)
           << T;
@@ -128,13 +128,13 @@ TEST(Evaluation, IsTheDirectFormAtAnyRange) {
     const model::SegmentedExponents u = model::continue_exponents(log_alpha, 60, last);
     const model::Augmentation more =
         model::augment(C, Bs, model::Exponents{.values = u.values}, theta.cumsum(1), lambda, d_head);
-    model::AttentionCache cache;
+    model::AttentionCache cache(shape_of(q, scale));
     std::vector<at::Tensor> parts;
     for (const model::Segment& s : u.segments) {
       const auto part = [&](const at::Tensor& x) { return x.narrow(1, s.begin, s.end - s.begin); };
       if (s.rescale.defined()) cache.scale_keys(d_head, s.rescale);
       cache.append(part(at::cat({k, more.key}, -1)), part(v));
-      parts.push_back(cache.attend(part(at::cat({q, more.query}, -1)), scale));
+      parts.push_back(cache.attend(part(at::cat({q, more.query}, -1))));
     }
     EXPECT_LT(relative_error(at::cat(parts, 1), expected), 1e-11)
         << each << ", " << parts.size() << " segments";
@@ -147,12 +147,12 @@ TEST(Evaluation, IsTheTrainingFormWithinItsRange) {
   for (const double bias : {-2.0, 3.0})  // total decay of 300 tokens: about 40 and 900
     for (const int64_t max_segments : {0, 1}) {
       ModelConfig c = small_config("sisa", bias);
-      c.max_segments = max_segments;
+      c.settings["max_segments"] = max_segments;
       BoundModel bound(c, Precision::fp64);
       stir(bound);
       const at::Tensor x = tokens(2, 300);
       bound.model.loss_sum(x, x);
-      const int64_t limited = bound.model.take_num_limited().item<int64_t>();
+      const int64_t limited = take_limited(bound.model).item<int64_t>();
       const double difference = relative_error(bound.model.logits(x, nullptr, model::Pass::training),
                                                bound.model.logits(x, nullptr, model::Pass::evaluation));
       if (bias > 0 && max_segments == 1) {
@@ -168,18 +168,18 @@ TEST(Evaluation, IsTheTrainingFormWithinItsRange) {
 
 TEST(Evaluation, CountsWhatTheTrainingFormLimits) {
   ModelConfig c = small_config("sisa", 3);  // not stirred: every token decays by softplus(3) = 3.0486
-  c.max_segments = 1;
+  c.settings["max_segments"] = 1;
   BoundModel bound(c, Precision::fp64);
   for (const std::string& name : bound.names())
     if (name.find("alpha_proj.weight") != std::string::npos) bound.value(name).zero_();
   const at::Tensor x = tokens(3, 100);
   bound.model.loss_sum(x, x);
   // 120 / 3.0486 = 39.4: tokens 39 to 99 (from 0, having decayed 40 times and more) are beyond the range.
-  EXPECT_EQ(bound.model.take_num_limited().item<int64_t>(), 3 * 2 * 2 * 61);
-  EXPECT_FALSE(bound.model.take_num_limited().defined());  // taken
+  EXPECT_EQ(take_limited(bound.model).item<int64_t>(), 3 * 2 * 2 * 61);
+  EXPECT_FALSE(take_limited(bound.model).defined());  // taken
   bound.model.loss_sum(x, x);
   bound.model.loss_sum(x, x);
-  EXPECT_EQ(bound.model.take_num_limited().item<int64_t>(), 2 * 3 * 2 * 2 * 61);
+  EXPECT_EQ(take_limited(bound.model).item<int64_t>(), 2 * 3 * 2 * 2 * 61);
 }
 
 // Pieces of any length give what the whole gives.
@@ -189,9 +189,7 @@ TEST(Decoding, PiecesAreTheWhole) {
         std::pair{Precision::bf16, 3e-2}})
     for (const char* system : {"transformer", "sisa"})
       for (const double bias : {-5.0, 0.0, 4.0}) {
-        ModelConfig c = small_config("sisa", bias);
-        c.system = system;
-        BoundModel bound(c, precision);
+        BoundModel bound(small_config(system, bias), precision);
         stir(bound);
         const at::Tensor x = tokens(2, 260);
         const at::Tensor whole = bound.model.logits(x);
@@ -245,9 +243,9 @@ TEST(Decoding, PrefillAndStepsEqualTheFullForwardOver20000Tokens) {
 
 TEST(Decoding, ThePublishedOffsetCannotContinue) {
   ModelConfig c = small_config("sisa", -2);
-  c.offset = "minimax";
+  c.settings["offset"] = "minimax";
   EXPECT_FALSE(BoundModel(c, Precision::fp32).model.can_continue());
-  c.decay = "none";
+  c.settings["decay"] = "none";
   EXPECT_TRUE(BoundModel(c, Precision::fp32).model.can_continue());
 }
 

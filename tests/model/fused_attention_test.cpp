@@ -40,40 +40,57 @@ void add(Cases& cases, const char* name, const model::ModelConfig& config, int64
 model::ModelConfig base() {
   model::ModelConfig c;
   c.d_model = 256;
-  c.num_heads = 4;
-  c.d_state = 16;
-  return c;
+  c.settings = {{"num_heads", 4}, {"d_state", 16}};
+  return model::completed(c);
 }
 
 struct FusedAttention : Fused {
   // A layer's projections and input, drawn, and what they mean in fp64.
   struct Layer {
     model::ModelConfig config;
-    int64_t B = 2, T, H, d, width, angles, end, last;  // rows of the projections: see fused::Projection
+    int64_t B = 2, T, H, d, width, angles, end, last;  // rows of the projections: see fused::HeadProjection
     bool state, decays, rotates, learns_lambda;
     Twice weight, bias, lambda;
     at::Tensor x, X;
     at::Tensor cosine, sine;
     model::fused::StateChannels channels;
 
-    model::fused::Projection rows() const { return {end, last}; }
-    const model::fused::StateChannels* state_channels() {
-      channels = {.alpha_bias = decays ? &bias.gpu : nullptr,
-                  .lambda_raw = learns_lambda ? &lambda.gpu : nullptr,
-                  .fixed_lambda_raw = -1,
-                  .smallest_lambda = 1e-12,
-                  .num_angles = angles};
-      return state ? &channels : nullptr;
+    // Points into this layer.
+    model::fused::HeadProjection projection() {
+      const int64_t d_head = d / H;
+      if (state) {
+        const bool causal = config.choice("offset") == "causal";
+        channels = {
+            .d_state = width / H,
+            .num_angles = angles,
+            .offset = {.kind = causal ? model::DecayOffset::Kind::causal : model::DecayOffset::Kind::minimax,
+                       .limit = config.real(causal ? "causal_offset" : "clamp"),
+                       .max_segments = config.whole("max_segments")},
+            .alpha_bias = decays ? &bias.gpu : nullptr,
+            .lambda_raw = learns_lambda ? &lambda.gpu : nullptr,
+            .fixed_lambda_raw = -1,
+            .smallest_lambda = 1e-12};
+      }
+      return {{.num_heads = H,
+               .num_kv_heads = H,
+               .d_head = d_head,
+               .d_value = d_head,
+               .scale = 1 / std::sqrt(static_cast<double>(d_head)),
+               .rope_base = config.real("rope_base")},
+              end,
+              last,
+              state ? &channels : nullptr};
     }
   };
   Layer draw(const Case& c) const {
     at::manual_seed(5);
-    Layer l{.config = c.config, .T = c.length, .H = c.config.num_heads, .d = c.config.d_model};
-    l.state = c.config.system == "sisa";
-    l.decays = l.state && c.config.decay == "learned";
-    l.rotates = l.state && c.config.rotation == "learned";
-    l.learns_lambda = l.state && c.config.lambda == "learned";
-    l.width = l.state ? l.H * c.config.d_state : 0;
+    const model::ModelConfig config = model::completed(c.config);
+    Layer l{.config = config, .T = c.length, .H = config.whole("num_heads"), .d = config.d_model};
+    l.state = config.system == "sisa";
+    l.decays = l.state && config.choice("decay") == "learned";
+    l.rotates = l.state && config.choice("rotation") == "learned";
+    l.learns_lambda = l.state && config.choice("lambda") == "learned";
+    l.width = l.state ? l.H * config.whole("d_state") : 0;
     l.angles = l.rotates ? l.width / 2 : 0;
     l.end = 3 * l.d + 2 * l.width;
     const int64_t gates = l.angles + (l.decays ? l.H : 0);
@@ -81,7 +98,8 @@ struct FusedAttention : Fused {
     at::Tensor matrix = at::randn({l.last, l.d}) / 16;  // of channels: of the order of 1
     // Their products' sums, too.
     if (l.state)
-      matrix.narrow(0, 3 * l.d, 2 * l.width) *= std::pow(16.0 / static_cast<double>(c.config.d_state), 0.25);
+      matrix.narrow(0, 3 * l.d, 2 * l.width) *=
+          std::pow(16.0 / static_cast<double>(config.whole("d_state")), 0.25);
     if (l.rotates) matrix.narrow(0, l.end, l.angles) *= 0.3;
     matrix.narrow(0, l.end + gates, l.last - l.end - gates).zero_();
     l.weight = parameter(matrix);
@@ -90,7 +108,7 @@ struct FusedAttention : Fused {
     const at::Tensor a = at::randn({l.B, l.T, l.d});
     l.x = on_gpu(a);
     l.X = on_cpu(a);
-    model::Rope rope(c.config.d_head(), c.config.rope_base, at::kFloat);
+    model::Rope rope(config.d_model / config.whole("num_heads"), config.real("rope_base"), at::kFloat);
     const auto [cosine, sine] = rope.tables(l.T, gpu_);
     l.cosine = cosine;
     l.sine = sine;
@@ -107,7 +125,7 @@ struct FusedAttention : Fused {
     const auto split = [&](int64_t begin, int64_t size) {
       return all.narrow(-1, begin, size).unflatten(-1, {l.H, -1});
     };
-    model::Rope rope(l.config.d_head(), l.config.rope_base, at::kDouble);
+    model::Rope rope(l.config.d_model / l.config.whole("num_heads"), l.config.real("rope_base"), at::kDouble);
     Exact e{.query = rope(split(0, l.d)), .key = rope(split(l.d, l.d)), .value = split(2 * l.d, l.d)};
     if (!l.state) return e;
     e.B = split(3 * l.d, l.width);
@@ -151,24 +169,24 @@ struct FusedAttention : Fused {
 
 Cases heads_cases() {
   model::ModelConfig c = base();
-  c.causal_offset = 3;
-  c.max_segments = 1;
+  c.settings["causal_offset"] = 3;
+  c.settings["max_segments"] = 1;
   Cases all;
-  add(all, "transformer", c, 70, 0, [](auto& m) { m.system = "transformer"; });
+  add(all, "transformer", c, 70, 0, [](auto& m) { use_system(m, "transformer"); });
   add(all, "one segment", c, 90, -3, [](auto&) {});
   add(all, "long", c, 1100, -6, [](auto&) {});
   add(all, "one token", c, 1, -3, [](auto&) {});
   add(all, "beyond the limit", c, 90, 0, [](auto&) {});
-  add(all, "several segments", c, 90, -1, [](auto& m) { m.max_segments = 5; });
-  add(all, "beyond the last segment", c, 90, 0, [](auto& m) { m.max_segments = 3; });
-  add(all, "d_state 8", c, 30, -2, [](auto& m) { m.d_state = 8; });
-  add(all, "d_state 64", c, 60, -3, [](auto& m) { m.d_state = 64; });
-  add(all, "d_state 128", c, 60, -3, [](auto& m) { m.d_state = 128; });
-  add(all, "minimax", c, 60, -2, [](auto& m) { m.offset = "minimax", m.clamp = 2; });
-  add(all, "no decay", c, 60, 0, [](auto& m) { m.decay = "none"; });
-  add(all, "no rotation", c, 60, -3, [](auto& m) { m.rotation = "none"; });
-  add(all, "bilinear", c, 60, 0, [](auto& m) { m.decay = m.rotation = "none"; });
-  add(all, "fixed lambda", c, 60, -3, [](auto& m) { m.lambda = "fixed"; });
+  add(all, "several segments", c, 90, -1, [](auto& m) { m.settings["max_segments"] = 5; });
+  add(all, "beyond the last segment", c, 90, 0, [](auto& m) { m.settings["max_segments"] = 3; });
+  add(all, "d_state 8", c, 30, -2, [](auto& m) { m.settings["d_state"] = 8; });
+  add(all, "d_state 64", c, 60, -3, [](auto& m) { m.settings["d_state"] = 64; });
+  add(all, "d_state 128", c, 60, -3, [](auto& m) { m.settings["d_state"] = 128; });
+  add(all, "minimax", c, 60, -2, [](auto& m) { m.settings["offset"] = "minimax", m.settings["clamp"] = 2; });
+  add(all, "no decay", c, 60, 0, [](auto& m) { m.settings["decay"] = "none"; });
+  add(all, "no rotation", c, 60, -3, [](auto& m) { m.settings["rotation"] = "none"; });
+  add(all, "bilinear", c, 60, 0, [](auto& m) { m.settings["decay"] = m.settings["rotation"] = "none"; });
+  add(all, "fixed lambda", c, 60, -3, [](auto& m) { m.settings["lambda"] = "fixed"; });
   return all;
 }
 
@@ -178,20 +196,20 @@ TEST_F(FusedAttention, HeadsAndTheirGradients) {
   for (const Case& one : heads_cases()) {
     SCOPED_TRACE(one.name);
     Layer l = draw(one);
-    const model::ModelConfig& c = l.config;
-    ASSERT_TRUE(model::fused::heads_usable(l.x, l.weight.gpu, c, l.rows()));
-    const model::fused::Heads heads =
-        model::fused::heads(l.x, l.weight.gpu, c, l.rows(), l.cosine, l.sine, l.state_channels());
+    const model::fused::HeadProjection projection = l.projection();
+    ASSERT_NE(model::fused::service(l.x, l.weight.gpu, projection), model::fused::Service::none);
+    const model::fused::Heads heads = model::fused::heads(l.x, l.weight.gpu, projection, l.cosine, l.sine);
 
     Exact e = exact(l);
     at::Tensor num_limited;
     if (l.state) {
       model::Exponents exponents;
       if (l.decays) {
-        exponents = model::decay_exponents(e.log_alpha, c, c.num_segments());
+        exponents = model::decay_exponents(e.log_alpha, l.channels.offset,
+                                           l.channels.offset.num_segments(l.d / l.H, l.channels.d_state));
         num_limited = exponents.num_limited.sum();
       }
-      const auto more = model::augment(e.C, e.B, exponents, e.phase, e.lambda, c.d_head());
+      const auto more = model::augment(e.C, e.B, exponents, e.phase, e.lambda, l.d / l.H);
       e.query = at::cat({e.query, more.query}, -1);
       e.key = at::cat({e.key, more.key}, -1);
     }
@@ -225,21 +243,21 @@ TEST_F(FusedAttention, HeadsAndTheirGradients) {
 Cases attention_cases() {
   const model::ModelConfig c = base();
   Cases all;
-  add(all, "transformer", c, 150, 0, [](auto& m) { m.system = "transformer"; });
+  add(all, "transformer", c, 150, 0, [](auto& m) { use_system(m, "transformer"); });
   add(all, "slow decay", c, 200, -5, [](auto&) {});
   add(all, "one token", c, 1, -3, [](auto&) {});
   add(all, "some exponents apart", c, 200, -1, [](auto&) {});
   add(all, "all exponents apart", c, 200, 2, [](auto&) {});
-  add(all, "d_state 32", c, 140, 0, [](auto& m) { m.d_state = 32; });
-  add(all, "d_state 64", c, 140, 0, [](auto& m) { m.d_state = 64; });
-  add(all, "d_state 128", c, 140, 0, [](auto& m) { m.d_state = 128; });
-  add(all, "d_state 128 with slow decay", c, 140, -5, [](auto& m) { m.d_state = 128; });
-  add(all, "minimax within its clamp", c, 60, -4, [](auto& m) { m.offset = "minimax"; });
-  add(all, "one segment within its limit", c, 60, -2, [](auto& m) { m.max_segments = 1; });
-  add(all, "no decay", c, 60, 0, [](auto& m) { m.decay = "none"; });
-  add(all, "no rotation", c, 150, -1, [](auto& m) { m.rotation = "none"; });
-  add(all, "bilinear", c, 60, 0, [](auto& m) { m.decay = m.rotation = "none"; });
-  add(all, "fixed lambda", c, 60, -3, [](auto& m) { m.lambda = "fixed"; });
+  add(all, "d_state 32", c, 140, 0, [](auto& m) { m.settings["d_state"] = 32; });
+  add(all, "d_state 64", c, 140, 0, [](auto& m) { m.settings["d_state"] = 64; });
+  add(all, "d_state 128", c, 140, 0, [](auto& m) { m.settings["d_state"] = 128; });
+  add(all, "d_state 128 with slow decay", c, 140, -5, [](auto& m) { m.settings["d_state"] = 128; });
+  add(all, "minimax within its clamp", c, 60, -4, [](auto& m) { m.settings["offset"] = "minimax"; });
+  add(all, "one segment within its limit", c, 60, -2, [](auto& m) { m.settings["max_segments"] = 1; });
+  add(all, "no decay", c, 60, 0, [](auto& m) { m.settings["decay"] = "none"; });
+  add(all, "no rotation", c, 150, -1, [](auto& m) { m.settings["rotation"] = "none"; });
+  add(all, "bilinear", c, 60, 0, [](auto& m) { m.settings["decay"] = m.settings["rotation"] = "none"; });
+  add(all, "fixed lambda", c, 60, -3, [](auto& m) { m.settings["lambda"] = "fixed"; });
   return all;
 }
 
@@ -248,13 +266,13 @@ TEST_F(FusedAttention, AttentionAndItsGradients) {
   for (const Case& one : attention_cases()) {
     SCOPED_TRACE(one.name);
     Layer l = draw(one);
-    const model::ModelConfig& c = l.config;
-    if (!model::fused::attention_usable(l.x, l.weight.gpu, c, l.rows())) {
+    const model::fused::HeadProjection projection = l.projection();
+    if (model::fused::service(l.x, l.weight.gpu, projection) != model::fused::Service::attention) {
       ASSERT_FALSE(emulated);
       GTEST_SKIP() << "this GPU has no attention of our own";
     }
-    const model::fused::Attended attended =
-        model::fused::attention(l.x, l.weight.gpu, c, l.rows(), l.cosine, l.sine, l.state_channels());
+    const model::fused::Output attended =
+        model::fused::attention(l.x, l.weight.gpu, projection, l.cosine, l.sine);
 
     const Exact e = exact(l);
     const auto heads_first = [](const at::Tensor& x) { return x.transpose(1, 2); };
@@ -288,9 +306,9 @@ TEST_F(FusedAttention, CountsWhatItLimits) {
   Cases one;
   add(one, "", base(), 64, 8, [](auto&) {});
   Layer l = draw(one.front());
-  if (!model::fused::attention_usable(l.x, l.weight.gpu, l.config, l.rows())) GTEST_SKIP();
-  const auto attended =
-      model::fused::attention(l.x, l.weight.gpu, l.config, l.rows(), l.cosine, l.sine, l.state_channels());
+  const model::fused::HeadProjection projection = l.projection();
+  if (model::fused::service(l.x, l.weight.gpu, projection) != model::fused::Service::attention) GTEST_SKIP();
+  const auto attended = model::fused::attention(l.x, l.weight.gpu, projection, l.cosine, l.sine);
   EXPECT_GT(attended.num_limited.item<int64_t>(), l.B * l.T * l.H / 8);
   EXPECT_TRUE(attended.output.isfinite().all().item<bool>());
 }
@@ -305,12 +323,12 @@ TEST_F(FusedAttention, MonitorsReadWhatTrainingLimits) {
       c.vocab_size = 61;
       c.num_layers = 1;
       c.d_ff = 0;
-      c.alpha_bias = 4;
-      c.max_segments = max_segments;
+      c.settings["alpha_bias"] = 4;
+      c.settings["max_segments"] = max_segments;
       BoundModel bound(c, precision, 64, 1, gpu_);
       const at::Tensor ids = at::randint(61, {1, 60}, at::kLong).to(gpu_);
       (void)bound.model.loss_sum(ids, ids);
-      const double counted = bound.model.take_num_limited().item<double>();
+      const double counted = take_limited(bound.model).item<double>();
       if (precision == Precision::bf16 || max_segments == 1) {  // else there are segments enough
         EXPECT_GT(counted, 10);
       }

@@ -101,10 +101,10 @@ std::vector<Case> cases() {
   c.vocab_size = 301;
   c.d_model = 256;
   c.num_layers = 2;
-  c.num_heads = 4;
+  c.settings["num_heads"] = 4;
   c.d_ff = 300;
-  c.d_state = 16;
-  c.alpha_bias = -3;
+  c.settings["d_state"] = 16;
+  c.settings["alpha_bias"] = -3;
   std::vector<Case> all;
   const auto add = [&](const char* name, const std::function<void(model::ModelConfig&)>& change,
                        int64_t length = 130) {
@@ -112,27 +112,35 @@ std::vector<Case> cases() {
     change(changed);
     all.push_back({name, changed, length});
   };
-  add("transformer", [](auto& m) { m.system = "transformer"; });
+  add("transformer", [](auto& m) { use_system(m, "transformer"); });
   add("d_state 16", [](auto&) {});
   add(
       "a token", [](auto&) {}, 1);
   add(
-      "d_state 64", [](auto& m) { m.d_state = 64; }, 257);
-  add("d_state 128", [](auto& m) { m.d_state = 128; });
+      "d_state 64", [](auto& m) { m.settings["d_state"] = 64; }, 257);
+  add("d_state 128", [](auto& m) { m.settings["d_state"] = 128; });
   add(
-      "fast decay", [](auto& m) { m.alpha_bias = 1; }, 200);
+      "fast decay", [](auto& m) { m.settings["alpha_bias"] = 1; }, 200);
   add(
       // Faster decay leaves alpha's bias, in bf16, a gradient of noise.
-      "several segments", [](auto& m) { m.causal_offset = 20, m.alpha_bias = 0, m.max_segments = 8; }, 200);
-  add(
-      "beyond the last segment", [](auto& m) { m.alpha_bias = 1, m.causal_offset = 20, m.max_segments = 2; },
+      "several segments",
+      [](auto& m) {
+        m.settings["causal_offset"] = 20, m.settings["alpha_bias"] = 0, m.settings["max_segments"] = 8;
+      },
       200);
-  add("minimax", [](auto& m) { m.offset = "minimax"; });
-  add("minimax at its limit", [](auto& m) { m.offset = "minimax", m.alpha_bias = 0; });
-  add("no decay", [](auto& m) { m.decay = "none"; });
-  add("no rotation", [](auto& m) { m.rotation = "none"; });
-  add("bilinear", [](auto& m) { m.decay = m.rotation = "none"; });
-  add("fixed lambda", [](auto& m) { m.lambda = "fixed"; });
+  add(
+      "beyond the last segment",
+      [](auto& m) {
+        m.settings["alpha_bias"] = 1, m.settings["causal_offset"] = 20, m.settings["max_segments"] = 2;
+      },
+      200);
+  add("minimax", [](auto& m) { m.settings["offset"] = "minimax"; });
+  add("minimax at its limit",
+      [](auto& m) { m.settings["offset"] = "minimax", m.settings["alpha_bias"] = 0; });
+  add("no decay", [](auto& m) { m.settings["decay"] = "none"; });
+  add("no rotation", [](auto& m) { m.settings["rotation"] = "none"; });
+  add("bilinear", [](auto& m) { m.settings["decay"] = m.settings["rotation"] = "none"; });
+  add("fixed lambda", [](auto& m) { m.settings["lambda"] = "fixed"; });
   return all;
 }
 
@@ -168,7 +176,7 @@ TEST_F(Fused, WholeModels) {
       const double slack = p.find("alpha_proj") != std::string::npos ? 0.05 : 0.01;
       EXPECT_LT(mine, 1.6 * its + slack) << p << ": " << mine << ", plain " << its;
     }
-    const at::Tensor a = fused.model.take_num_limited(), b = plain.model.take_num_limited();
+    const at::Tensor a = take_limited(fused.model), b = take_limited(plain.model);
     ASSERT_EQ(a.defined(), b.defined());
     if (a.defined()) {
       EXPECT_NEAR(a.item<double>(), b.item<double>(), 0.01 * b.item<double>() + 2);
@@ -182,7 +190,7 @@ TEST_F(Fused, WhatIsLeftToLibTorchIsSaid) {
     c.d_model = d_model;
     c.vocab_size = vocab_size;
     c.num_layers = 1;
-    c.max_segments = max_segments;
+    c.settings["max_segments"] = max_segments;
     BoundModel bound(c, precision, 64, 1, gpu_);
     return bound.model.left_to_libtorch();
   };
@@ -201,7 +209,7 @@ TEST_F(Fused, RecomputedLayersGiveTheSameGradients) {
   for (const char* system : {"transformer", "sisa"}) {
     SCOPED_TRACE(system);
     model::ModelConfig c = cases().front().config;
-    c.system = system;
+    use_system(c, system);
     at::manual_seed(5);
     const at::Tensor x = at::randint(c.vocab_size, {1, 20}, at::kLong).to(gpu_);
     BoundModel kept(c, Precision::bf16, 64, 1, gpu_), again(c, Precision::bf16, 64, 1, gpu_);

@@ -58,12 +58,12 @@ model::ModelConfig tiny(const std::string& offset) {
   model::ModelConfig c;
   c.vocab_size = 17;
   c.d_model = 8;
-  c.num_heads = 2;
+  c.settings["num_heads"] = 2;
   c.num_layers = 2;
   c.d_ff = 8;
-  c.d_state = 2;
-  c.offset = offset;
-  c.alpha_bias = 1;
+  c.settings["d_state"] = 2;
+  c.settings["offset"] = offset;
+  c.settings["alpha_bias"] = 1;
   return c;
 }
 

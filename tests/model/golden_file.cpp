@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "model/mixers/registry.h"
+
 namespace sisa::tests {
 
 GoldenFile::GoldenFile(const std::filesystem::path& path)
@@ -37,16 +39,20 @@ model::ModelConfig GoldenFile::config() const {
   c.vocab_size = json.at("vocab_size");
   c.d_model = json.at("d_model");
   c.num_layers = json.at("num_layers");
-  c.num_heads = json.at("num_heads");
   c.d_ff = json.at("d_ff");
-  c.rope_base = json.at("rope_base");
-  c.d_state = json.value("d_state", c.d_state);
-  c.clamp = json.value("clamp", c.clamp);
-  c.alpha_bias = json.value("alpha_bias", c.alpha_bias);
-  c.offset = json.value("offset", c.offset);
-  if (c.offset == "none")
-    c.offset = "causal";  // the definition without an offset: total decay is at most 120 in these files
-  return c;
+  for (const model::Key& key : model::find_system(c.system).keys) {
+    if (!json.contains(key.name)) continue;
+    const auto& value = json.at(key.name);
+    if (key.type == model::Key::Type::choice)
+      c.settings[key.name] = value.get<std::string>();
+    else if (key.type == model::Key::Type::real)
+      c.settings[key.name] = value.get<double>();
+    else
+      c.settings[key.name] = value.get<int64_t>();
+  }
+  // The definition without an offset: total decay is at most 120 in these files.
+  if (json.value("offset", "") == "none") c.settings["offset"] = "causal";
+  return model::completed(c);
 }
 
 bool GoldenFile::has(const std::string& name) const {

@@ -46,8 +46,8 @@ void check_attention(int64_t d_qk, const at::Device& device) {
         on_cpu.push_back(x.to(at::kFloat).clone().set_requires_grad(true));
         on_gpu.push_back(x.to(device).clone().set_requires_grad(true));
       }
-      const at::Tensor a = model::attention(on_cpu[0], on_cpu[1], on_cpu[2], 0.125);
-      const at::Tensor b = model::attention(on_gpu[0], on_gpu[1], on_gpu[2], 0.125);
+      const at::Tensor a = model::attention(on_cpu[0], on_cpu[1], on_cpu[2], shape_of(on_cpu[0], 0.125));
+      const at::Tensor b = model::attention(on_gpu[0], on_gpu[1], on_gpu[2], shape_of(on_gpu[0], 0.125));
       EXPECT_LT(relative_error(b, a), tolerance) << T;
       const at::Tensor weight = at::randn(a.sizes());
       (a * weight).sum().backward();
@@ -89,11 +89,11 @@ TEST_F(ModelOnGpu, AnyRangeOfDecayStaysFinite) {
     c.vocab_size = 61;
     c.d_model = 128;
     c.num_layers = 2;
-    c.num_heads = 2;
+    c.settings["num_heads"] = 2;
     c.d_ff = 128;
-    c.causal_offset = range;
+    c.settings["causal_offset"] = range;
     constexpr int64_t length = 512;
-    c.alpha_bias = std::log(std::expm1(2 * range / length));
+    c.settings["alpha_bias"] = std::log(std::expm1(2 * range / length));
     BoundModel bound(c, Precision::bf16, 64, 1, gpu_);
     at::manual_seed(3);
     const at::Tensor x = at::randint(61, {2, length}, at::kLong).to(gpu_);

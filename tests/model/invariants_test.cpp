@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "model/costs.h"
 #include "tests/model/bound_model.h"
 
 namespace sisa::tests {
@@ -27,9 +28,9 @@ TEST_P(EverySystem, InitialLossOfRandomTokens) {
   ModelConfig c = small_config(GetParam());
   c.vocab_size = 5000;
   c.d_model = 256;
-  c.num_heads = 4;
+  c.settings["num_heads"] = 4;
   c.d_ff = 300;
-  c.alpha_bias = -5;
+  if (GetParam() == "sisa") c.settings["alpha_bias"] = -5;
   BoundModel bound(c, Precision::fp32);
   at::manual_seed(1);
   const double loss =
@@ -59,13 +60,15 @@ TEST_P(EverySystem, RecomputedActivationsGiveTheSameGradients) {
   at::manual_seed(3);
   const at::Tensor x = tokens(2, 19), y = tokens(2, 19);
   model::ModelConfig config = small_config(GetParam());
-  config.max_segments = 1;
-  config.causal_offset = 0.5;  // so that some pairs are limited, and counted
+  if (GetParam() == "sisa") {  // so that some pairs are limited, and counted
+    config.settings["max_segments"] = 1;
+    config.settings["causal_offset"] = 0.5;
+  }
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     BoundModel kept(config, precision), again(config, precision);
     const at::Tensor a = kept.model.loss_sum(x, y);
     a.backward();
-    const at::Tensor limited = kept.model.take_num_limited();
+    const at::Tensor limited = take_limited(kept.model);
     for (const int64_t n : {1, 2}) {
       again.model.set_recomputed_layers(n);
       again.space.zero_gradients();
@@ -75,7 +78,7 @@ TEST_P(EverySystem, RecomputedActivationsGiveTheSameGradients) {
       EXPECT_TRUE(a.equal(b));
       for (const std::string& name : kept.names())
         EXPECT_TRUE(kept.gradient(name).equal(again.gradient(name))) << name << ", " << n << " layers";
-      const at::Tensor limited_again = again.model.take_num_limited();
+      const at::Tensor limited_again = take_limited(again.model);
       ASSERT_EQ(limited.defined(), limited_again.defined());
       if (limited.defined()) {
         EXPECT_GT(limited.item<int64_t>(), 0);
@@ -100,19 +103,16 @@ TEST_P(EverySystem, EarlierLogitsDoNotDependOnLaterTokens) {
 TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
   std::vector<ModelConfig> configs = {small_config(GetParam())};
   if (GetParam() == "sisa") {
-    for (const char* key : {"decay", "rotation", "lambda", "offset"}) {
-      ModelConfig c = small_config("sisa");
-      if (key == std::string("decay")) c.decay = "none";
-      if (key == std::string("rotation")) c.rotation = "none";
-      if (key == std::string("lambda")) c.lambda = "fixed";
-      if (key == std::string("offset")) c.offset = "minimax";
-      configs.push_back(c);
+    for (const auto& [key, value] : {std::pair{"decay", "none"}, std::pair{"rotation", "none"},
+                                     std::pair{"lambda", "fixed"}, std::pair{"offset", "minimax"}}) {
+      configs.push_back(small_config("sisa"));
+      configs.back().settings[key] = value;
     }
   }
   at::manual_seed(5);
   const at::Tensor x = tokens(2, 11), y = tokens(2, 11);
-  for (const ModelConfig& c : configs) {
-    BoundModel bound(c, Precision::fp64);
+  for (size_t i = 0; i < configs.size(); ++i) {
+    BoundModel bound(configs[i], Precision::fp64);
     stir(bound, 0.05);
     bound.model.loss_sum(x, y).backward();
     for (const std::string& name : bound.names()) {
@@ -128,8 +128,7 @@ TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
       };
       const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
       const double analytic = (bound.gradient(name) * direction).sum().item<double>();
-      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric)))
-          << name << " decay " << c.decay << " offset " << c.offset;
+      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << name << " of config " << i;
     }
   }
 }
@@ -182,8 +181,8 @@ TEST(Sisa, WithoutLambdaIsTheTransformer) {
 // The published offset depends on the last token, so that a bound clamp lets the past see the future.
 TEST(Sisa, MinimaxLeaksOnceItsClampBinds) {
   ModelConfig c = small_config("sisa");
-  c.offset = "minimax";
-  c.alpha_bias = 1.5;  // total decay of about 63 over 37 tokens: far beyond twice the clamp of 11
+  c.settings["offset"] = "minimax";
+  c.settings["alpha_bias"] = 1.5;  // total decay of about 63 over 37 tokens: far beyond twice the clamp of 11
   BoundModel bound(c, Precision::fp64);
   stir(bound);
   at::manual_seed(7);
@@ -198,7 +197,7 @@ TEST(Sisa, MinimaxLeaksOnceItsClampBinds) {
 // shift.
 TEST(Sisa, AnotherOffsetChangesNothing) {
   ModelConfig c = small_config("sisa"), other = c;
-  other.causal_offset = 40;
+  other.settings["causal_offset"] = 40;
   BoundModel a(c, Precision::fp64), b(other, Precision::fp64);
   at::manual_seed(8);
   const at::Tensor x = tokens(2, 29);
@@ -207,13 +206,16 @@ TEST(Sisa, AnotherOffsetChangesNothing) {
 
 TEST(Sisa, NoDecayAndNoRotationHaveFewerParameters) {
   ModelConfig c = small_config("sisa");
-  const int64_t all = model::num_parameters(c), heads = c.num_heads, layers = c.num_layers, d = c.d_model;
-  c.decay = "none";
+  const int64_t all = model::num_parameters(c), heads = c.whole("num_heads"), layers = c.num_layers,
+                d = c.d_model;
+  c.settings["decay"] = "none";
   EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + heads));
-  c.rotation = "none";
-  EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + heads + d * heads * c.d_state / 2));
-  c.lambda = "fixed";
-  EXPECT_EQ(all - model::num_parameters(c), layers * (heads * d + 2 * heads + d * heads * c.d_state / 2));
+  c.settings["rotation"] = "none";
+  EXPECT_EQ(all - model::num_parameters(c),
+            layers * (heads * d + heads + d * heads * c.whole("d_state") / 2));
+  c.settings["lambda"] = "fixed";
+  EXPECT_EQ(all - model::num_parameters(c),
+            layers * (heads * d + 2 * heads + d * heads * c.whole("d_state") / 2));
 }
 
 // Largest |g + c0| from 5 to 80: nothing overflows, forward or backward. 600 tokens are several tiles of the
@@ -223,10 +225,10 @@ TEST(Sisa, AnyRangeOfDecayStaysFinite) {
                                           std::pair{Precision::fp32, 600}, std::pair{Precision::bf16, 600}})
     for (const double range : {5.0, 11.0, 22.0, 43.0, 60.0, 75.0, 80.0}) {
       ModelConfig c = small_config("sisa");
-      c.causal_offset = range;
-      c.max_segments = 1;
+      c.settings["causal_offset"] = range;
+      c.settings["max_segments"] = 1;
       const double each = 2 * range / length;  // softplus(alpha) of each token
-      c.alpha_bias = std::log(std::expm1(each));
+      c.settings["alpha_bias"] = std::log(std::expm1(each));
       BoundModel bound(c, precision);
       at::manual_seed(9);
       const at::Tensor x = tokens(2, length);

@@ -19,6 +19,8 @@
 #include <cmath>
 #include <limits>
 
+#include "model/mixers/registry.h"
+
 namespace sisa::tests {
 namespace {
 
@@ -37,7 +39,7 @@ at::Tensor future(const at::Tensor& x) {
 
 PlainModel::PlainModel(const model::ModelConfig& config, const std::map<std::string, at::Tensor>& parameters,
                        at::ScalarType type, ScoreForm form)
-    : config_(config), type_(type), form_(form) {
+    : config_(model::completed(config)), type_(type), form_(form) {
   for (const auto& [name, value] : parameters) {
     const bool stays_wide = name.ends_with("lambda_raw");
     parameters_[name] =
@@ -64,9 +66,10 @@ PlainModel::State PlainModel::state(const at::Tensor& x, const std::string& pref
   const at::Tensor alpha =
       at::linear(x, parameters_.at(prefix + "alpha_proj.weight"), parameters_.at(prefix + "alpha_proj.bias"));
   at::Tensor g = -at::softplus(wide(alpha)).cumsum(1);
-  if (config_.offset == "minimax") {
+  if (config_.choice("offset") == "minimax") {
     const at::Tensor fixed = g.detach();
-    g = (g - (fixed.amax(1, true) + fixed.amin(1, true)) / 2).clamp(-config_.clamp, config_.clamp);
+    g = (g - (fixed.amax(1, true) + fixed.amin(1, true)) / 2)
+            .clamp(-config_.real("clamp"), config_.real("clamp"));
   }
   return {.B = split_heads(linear(x, prefix + "W_B.weight")),
           .C = split_heads(linear(x, prefix + "W_C.weight")),
@@ -86,11 +89,11 @@ at::Tensor PlainModel::direct_scores(const State& s) const {
 }
 
 at::Tensor PlainModel::mixer(const at::Tensor& x, const std::string& prefix) const {
-  const int64_t T = x.size(1), d_head = config_.d_head();
+  const int64_t T = x.size(1), d_head = config_.d_model / config_.whole("num_heads");
   const auto width = static_cast<double>(d_head);
   const at::TensorOptions fp64 = x.options().dtype(at::kDouble);
   const at::Tensor angles = at::arange(T, fp64).view({T, 1, 1}) *
-                            at::pow(config_.rope_base, -at::arange(0, d_head, 2, fp64) / width);
+                            at::pow(config_.real("rope_base"), -at::arange(0, d_head, 2, fp64) / width);
   const auto project = [&](const char* name) { return split_heads(linear(x, prefix + name)); };
   at::Tensor query = rotate(project("W_Q.weight"), wide(angles)).to(type_),
              key = rotate(project("W_K.weight"), wide(angles)).to(type_), scores;

@@ -52,7 +52,9 @@ class PlainModel {
   };
   State state(const at::Tensor& x, const std::string& prefix) const;
   at::Tensor direct_scores(const State& s) const;
-  at::Tensor split_heads(const at::Tensor& x) const { return x.unflatten(-1, {config_.num_heads, -1}); }
+  at::Tensor split_heads(const at::Tensor& x) const {
+    return x.unflatten(-1, {config_.whole("num_heads"), -1});
+  }
   at::Tensor wide(const at::Tensor& x) const;  // in fp32, or wider if `type` is
 
   model::ModelConfig config_;

@@ -21,7 +21,7 @@ using model::ModelConfig;
 
 ModelConfig small() {
   ModelConfig c = small_config("sisa", /*alpha_bias=*/3);  // softplus(3) = 3.0486 nats a token
-  c.max_segments = 1;
+  c.settings["max_segments"] = 1;
   return c;
 }
 
@@ -59,13 +59,13 @@ TEST(Readings, OfSisa) {
 
 TEST(Readings, OfControlsAndOtherSystems) {
   ModelConfig c = small();
-  c.decay = c.rotation = "none";
-  c.lambda = "fixed";
+  c.settings["decay"] = c.settings["rotation"] = "none";
+  c.settings["lambda"] = "fixed";
   const auto bilinear = readings(c, 20);
   EXPECT_EQ(bilinear.size(), 2u);
   EXPECT_NEAR(bilinear.at("lambda")[0].item<double>(), std::log1p(std::exp(-1.0)), 1e-6);
   EXPECT_EQ(bilinear.count("state_share"), 1u);
-  c.system = "transformer";
+  use_system(c, "transformer");
   EXPECT_TRUE(readings(c, 20).empty());
 }
 
@@ -101,7 +101,7 @@ TEST(Readings, ScoresOfTheStateAreThoseOfTheAugmentation) {
   for (const bool decays : {true, false})
     for (const bool rotates : {true, false}) {
       const model::Exponents exponents =
-          decays ? model::decay_exponents(log_alpha, ModelConfig()) : model::Exponents();
+          decays ? model::decay_exponents(log_alpha, model::DecayOffset()) : model::Exponents();
       const model::Augmentation more =
           model::augment(C, Bs, exponents, rotates ? theta.cumsum(1) : at::Tensor(), lambda, d_head);
       const at::Tensor product =

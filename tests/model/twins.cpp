@@ -13,10 +13,11 @@
 #include <limits>
 #include <sstream>
 
+#include "common/precision_names.h"
+
 namespace sisa::tests {
 namespace {
 
-using common::Group;
 using common::Precision;
 
 struct Worst {
@@ -98,18 +99,8 @@ void judge(const std::string& subject, const std::vector<Comparison>& all) {
 
 }  // namespace
 
-const char* name_of(Precision precision) {
-  switch (precision) {
-    case Precision::bf16:
-      return "bf16";
-    case Precision::bf16_pure:
-      return "bf16_pure";
-    case Precision::fp32:
-      return "fp32";
-    case Precision::fp64:
-      break;
-  }
-  return "fp64";
+std::string name_of(Precision precision) {
+  return std::string(common::precision_name(precision));
 }
 
 void report_error(const std::string& group, double error, double allowed, const std::string& where) {
@@ -118,13 +109,14 @@ void report_error(const std::string& group, double error, double allowed, const 
 }
 
 void Arguments::add(const Input& input) {
-  const Group group = input.role == Role::vector ? Group::vector : Group::matrix;
-  Slot slot{input.role, {.name = input.name, .bucket = "twins", .group = group}};
+  using enum common::ParameterKind;
+  const common::ParameterTraits traits = {.kind = input.role == Role::vector ? vector : matrix};
+  Slot slot{input.role, {.name = input.name, .bucket = "twins", .traits = traits}};
   common::Parameter& p = slot.parameter;
   if (input.role == Role::constant) {
     p.value = input.value.to(device_);
   } else {
-    const at::ScalarType type = is_parameter(input.role)        ? common::value_type(precision_, group)
+    const at::ScalarType type = is_parameter(input.role)        ? common::value_type(precision_, traits)
                                 : input.role == Role::statistic ? statistics()
                                                                 : compute();
     p.value = input.value.detach().to(device_).to(type, /*non_blocking=*/false, /*copy=*/true);
@@ -135,7 +127,7 @@ void Arguments::add(const Input& input) {
     p.columns = input.value.dim() > 1 ? input.value.size(1) : 1;
     p.gradient =
         at::full(p.value.sizes(), earlier_gradient,
-                 p.value.options().dtype(common::state_type(precision_, group)).requires_grad(false));
+                 p.value.options().dtype(common::state_type(precision_, traits)).requires_grad(false));
   }
   slots_.emplace(input.name, std::move(slot));
 }

@@ -99,6 +99,6 @@ class Twins {
 // was.
 void report_error(const std::string& group, double error, double allowed, const std::string& where);
 
-const char* name_of(common::Precision precision);
+std::string name_of(common::Precision precision);
 
 }  // namespace sisa::tests

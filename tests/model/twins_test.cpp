@@ -27,6 +27,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
@@ -56,8 +57,7 @@ at::Tensor normal(at::IntArrayRef sizes) {
 
 std::string describe(const std::vector<std::pair<const char*, int64_t>>& sizes) {
   std::string text;
-  for (const auto& [name, size] : sizes)
-    text += (text.empty() ? "" : " ") + std::string(name) + " " + std::to_string(size);
+  for (const auto& [name, size] : sizes) text += fmt::format("{}{} {}", text.empty() ? "" : " ", name, size);
   return text;
 }
 
@@ -85,7 +85,7 @@ TEST(Twins, Attention) {
   const Twins twins(
       "attention",
       [&](Arguments& a) -> Outputs {
-        return {{"output", model::attention(a["query"], a["key"], a["value"], scale)}};
+        return {{"output", model::attention(a["query"], a["key"], a["value"], shape_of(a["query"], scale))}};
       },
       [&](Arguments& a) -> Outputs {
         const at::Tensor scores = at::einsum("bihn,bjhn->bhij", {a["query"], a["key"]}) * scale;
@@ -126,26 +126,29 @@ TEST(Twins, AugmentedAttention) {
     const double scale = 1 / std::sqrt(static_cast<double>(d_head));
     // At great length some queries: the direct form holds a rotated B for each of their pairs with a key.
     const at::Tensor rows = T <= 64 ? at::arange(T) : at::arange(T - 1, -1, -65);
-    model::ModelConfig config;
-    config.offset = offset;
+    const bool is_minimax = std::string_view(offset) == "minimax";
+    const model::DecayOffset decay_offset{
+        .kind = is_minimax ? model::DecayOffset::Kind::minimax : model::DecayOffset::Kind::causal,
+        .limit = is_minimax ? 11.0 : 60.0};
     const Twins twins(
         "augmented attention",
         [&](Arguments& a) -> Outputs {
           const at::ScalarType wide = a.statistics();
-          const model::Exponents exponents = model::decay_exponents(a["log_alpha"], config, segments);
+          const model::Exponents exponents = model::decay_exponents(a["log_alpha"], decay_offset, segments);
           EXPECT_EQ(exponents.num_segments, segments);
           const model::Augmentation more = model::augment(a["C"].to(wide), a["B"].to(wide), exponents,
                                                           a["theta"].cumsum(1), a["lambda"], d_head);
-          const at::Tensor mixed =
-              model::attention(at::cat({a["q"], more.query.to(a.compute())}, -1),
-                               at::cat({a["k"], more.key.to(a.compute())}, -1), a["v"], scale);
+          const at::Tensor mixed = model::attention(at::cat({a["q"], more.query.to(a.compute())}, -1),
+                                                    at::cat({a["k"], more.key.to(a.compute())}, -1), a["v"],
+                                                    shape_of(a["q"], scale));
           return {{"output", mixed.index_select(1, rows)}};
         },
         [&](Arguments& a) -> Outputs {
           at::Tensor g = a["log_alpha"].cumsum(1);  // (B, T, H)
-          if (config.offset == "minimax") {
+          if (is_minimax) {
             const at::Tensor fixed = g.detach();
-            g = (g - (fixed.amax(1, true) + fixed.amin(1, true)) / 2).clamp(-config.clamp, config.clamp);
+            g = (g - (fixed.amax(1, true) + fixed.amin(1, true)) / 2)
+                    .clamp(-decay_offset.limit, decay_offset.limit);
           }
           const at::Tensor phase = a["theta"].cumsum(1);  // (B, T, H, d_state / 2)
           const auto queries = [&](const at::Tensor& all) { return all.index_select(1, rows).unsqueeze(2); };
@@ -331,10 +334,10 @@ TEST(Twins, SwiGlu) {
   for (const auto& [B, T, d, d_ff] :
        {Size{1, 1, 2, 1}, Size{3, 2, 16, 40}, Size{2, 37, 64, 171}, Size{1, 2049, 32, 86}}) {
     model::ModelConfig config;
-    config.system = "transformer";
     config.d_model = d;
-    config.num_heads = 1;
+    config.settings["num_heads"] = 1;
     config.d_ff = d_ff;
+    use_system(config, "transformer");
     // Functions hold on to their parameters until the backward pass is over.
     std::unique_ptr<model::Layer> layer;
     const Twins twins(
@@ -353,8 +356,8 @@ TEST(Twins, SwiGlu) {
             } else {
               p->gradient = at::zeros(
                   p->columns == 1 ? std::vector<int64_t>{p->rows} : std::vector<int64_t>{p->rows, p->columns},
-                  common::state_type(a.precision(), p->group));
-              p->value = p->gradient.to(common::value_type(a.precision(), p->group), false, /*copy=*/true)
+                  common::state_type(a.precision(), p->traits));
+              p->value = p->gradient.to(common::value_type(a.precision(), p->traits), false, /*copy=*/true)
                              .set_requires_grad(true);
             }
           }
@@ -404,8 +407,8 @@ TEST(Twins, CrossEntropy) {
     const at::Tensor hidden = normal({N, d}), matrix = normal({rows, d}),
                      targets = at::randint(vocab_size, {N}, at::kLong);
     // The matrix's gradient is (softmax - onehot)^T hidden: a sum over all N rows.
-    const at::Tensor difference = at::linear(hidden, matrix.narrow(0, 0, vocab_size)).softmax(1) -
-                                  at::one_hot(targets, vocab_size);
+    const at::Tensor difference =
+        at::linear(hidden, matrix.narrow(0, 0, vocab_size)).softmax(1) - at::one_hot(targets, vocab_size);
     const auto sums = [&](at::ScalarType type) { return rounding_of_sums(difference, hidden, type); };
     const Twins twins(
         "cross_entropy_sum",
@@ -515,7 +518,7 @@ TEST(Twins, ScoresAreSeenByTheFusedOperatorOnly) {
     config.vocab_size = 61;
     config.d_model = 32;
     config.num_layers = 1;
-    config.num_heads = 2;
+    config.settings["num_heads"] = 2;
     config.d_ff = 43;
     BoundModel bound(config, precision);
     const at::Tensor tokens = at::randint(61, {2, T}, at::kLong);

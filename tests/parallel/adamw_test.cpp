@@ -11,6 +11,7 @@
 #include <limits>
 #include <map>
 
+#include "common/precision_names.h"
 #include "parallel/adamw_kernels.h"
 #include "tests/mpi_world.h"
 #include "tests/parallel/sample.h"
@@ -18,7 +19,6 @@
 namespace sisa::tests {
 namespace {
 
-using common::Group;
 using common::Precision;
 using parallel::AdamW;
 using parallel::AdamWOptions;
@@ -61,10 +61,10 @@ class Reference {
     for (const common::Parameter* p : parameters_)
       for (const common::Block& b : p->blocks) {
         const at::Tensor g = gradients[b.name] * factor;
-        const double lr =
-            lr_factor(t) * (p->group == Group::lambda ? options_.lambda_lr : options_.learning_rate);
-        const bool decays = p->group == Group::matrix ||
-                            (p->group == Group::vector && options_.weight_decay_on == WeightDecayOn::all);
+        const double lr = lr_factor(t) * options_.learning_rate * p->traits.lr_scale;
+        const bool matrix = p->traits.kind == common::ParameterKind::matrix;
+        const bool decays =
+            !p->traits.never_decays && (matrix || options_.weight_decay_on == WeightDecayOn::all);
         at::Tensor &m = moment1_[b.name], &v = moment2_[b.name], &w = weights[b.name];
         m.lerp_(g, 0.1);
         v.mul_(0.95).addcmul_(g, g, 0.05);
@@ -90,8 +90,7 @@ class AdamWModes : public testing::TestWithParam<std::tuple<Precision, bool>> {
 };
 std::string mode_name(const testing::TestParamInfo<std::tuple<Precision, bool>>& mode) {
   const auto [precision, sharded] = mode.param;
-  const char* const names[] = {"bf16", "bf16_pure", "fp32", "fp64"};
-  return std::string(names[static_cast<int>(precision)]) + (sharded ? "_sharded" : "_replicated");
+  return std::string(common::precision_name(precision)) + (sharded ? "_sharded" : "_replicated");
 }
 INSTANTIATE_TEST_SUITE_P(Modes, AdamWModes,
                          testing::Combine(testing::ValuesIn(all_precisions), testing::Bool()), mode_name);
@@ -109,7 +108,7 @@ AdamW::Result run_step(ParameterSpace& space, AdamW& adamw, parallel::Communicat
 TEST_P(AdamWModes, FollowsTheFormula) {
   const auto communicator = parallel::make_communicator(world(), at::kCPU);
   const Precision precision = std::get<0>(GetParam());
-  // Of weights up to 5 in size. In bf16_pure large ones stay where they are: all 12 steps may be missing.
+  // Weights are up to 5 in size. In bf16_pure large weights do not move: all 12 steps may be missing.
   const double tolerance = precision == Precision::fp64        ? 1e-14
                            : precision == Precision::bf16_pure ? 12 * 6e-3 + 0.01
                                                                : 2e-6;
@@ -120,8 +119,7 @@ TEST_P(AdamWModes, FollowsTheFormula) {
     Sample sample;
     ParameterSpace space(sample.pointers(), options(), world().rank(), world().size());
     space.initialise(5);
-    const AdamWOptions adamw_options{
-        .learning_rate = 6e-3, .lambda_lr = 6e-4, .weight_decay_on = decay_on, .clip = clip};
+    const AdamWOptions adamw_options{.learning_rate = 6e-3, .weight_decay_on = decay_on, .clip = clip};
     AdamW adamw(space, adamw_options);
     Reference reference(sample.pointers(), adamw_options, 5);
     for (int t = 1; t <= 12; ++t) {
@@ -202,7 +200,7 @@ TEST_P(AdamWModes, SkipsWhatIsNotFinite) {
   }
 }
 
-// After 20 updates of about the learning rate each, without decay.
+// The value of a bias after 20 updates of about the learning rate each, without weight decay.
 float decay_bias_after_updates(Precision precision) {
   const auto communicator = parallel::make_communicator(world(), at::kCPU);
   Sample sample;

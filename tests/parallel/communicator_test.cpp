@@ -40,6 +40,13 @@ TEST(MpiCommunicator, RoundsSumsInBf16Once) {
   EXPECT_TRUE(at::equal(tensor, expected));
 }
 
+TEST(MpiCommunicator, GivesCpuTensorsToTheHostAsTheyAre) {
+  const auto communicator = parallel::make_communicator(world(), at::kCPU);
+  const at::Tensor tensor = at::full({3}, 2.5);
+  EXPECT_TRUE(communicator->to_host(tensor).is_same(tensor));
+  EXPECT_NO_THROW(communicator->throw_if_failed());
+}
+
 TEST(NcclCommunicator, IsRefusedWithoutGpu) {
   if (at::detail::getCUDAHooks().deviceCount() > 0) GTEST_SKIP() << "this host has a GPU";
   EXPECT_THROW(parallel::make_communicator(world(), at::Device(at::kCUDA, 0)), Error);

@@ -1,8 +1,13 @@
 // The CUDA and NCCL sides of this folder against their CPU twins. Skipped where ranks outnumber GPUs.
 #include <ATen/detail/CUDAHooksInterface.h>  // deviceCount, also in builds without CUDA
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/ones.h>
 
+#include <chrono>
 #include <cmath>
+#include <string>
+#include <string_view>
+#include <thread>
 
 #include "common/error.h"
 #include "parallel/adamw.h"
@@ -93,6 +98,39 @@ TEST_F(Gpu, SkipsWhatIsNotFinite) {
   AdamW adamw(space, {});
   EXPECT_FALSE(adamw.step(*communicator, 1, 1).applied);
   EXPECT_TRUE(at::equal(space.ranges().back().values, before));
+}
+
+// A rank waits for the device, which waits for ranks that never come; another thread of it ends the wait.
+TEST_F(Gpu, AbortEndsAWaitAndVoidsItsResult) {
+  const auto communicator = parallel::make_communicator(world(), gpu());
+  const at::Tensor tensor = at::ones({1000}, at::TensorOptions(gpu()));
+  communicator->all_reduce(tensor);  // connects
+  EXPECT_EQ(communicator->to_host(tensor)[0].item<float>(), static_cast<float>(world().size()));
+  world().barrier();
+  const bool waits = world().is_root() && world().size() > 1;
+  if (waits) communicator->all_reduce(tensor);
+  std::thread watcher([&] {
+    const auto in_to_host = [] {
+      const char* const name = world().collective_status().read().name;
+      return name != nullptr && std::string_view(name) == "to_host";
+    };
+    while (waits && !in_to_host()) std::this_thread::yield();
+    // The rank that waits begins: NCCL releases memory that the others could still be using.
+    if (!waits) std::this_thread::sleep_for(std::chrono::seconds(1));
+    communicator->abort();
+    communicator->abort();  // does nothing more
+  });
+  if (waits) {
+    EXPECT_THROW(communicator->to_host(tensor), SystemError);
+  }
+  watcher.join();
+  try {
+    communicator->all_reduce(tensor);
+    FAIL() << "the communicator was aborted";
+  } catch (const SystemError& error) {
+    EXPECT_NE(std::string(error.what()).find("was aborted"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(world().host()), std::string::npos) << error.what();
+  }
 }
 
 TEST(Nccl, RefusesToShareAGpu) {

@@ -20,14 +20,24 @@ using parallel::Piece;
 using parallel::Range;
 using parallel::StateArray;
 
-TEST(ParameterSpace, HasARangeForEachBucketAndGroup) {
+// The order of ranges decides how checkpoints are divided among files, and in which order norms are summed.
+TEST(ParameterSpace, HasARangeForEachBucketAndTraitsInOrderOfFirstUse) {
   Sample sample;
   const ParameterSpace space(sample.pointers(), {}, 0, 1);
-  std::vector<std::string> names;
-  for (const Range& range : space.ranges()) names.push_back(range.name);
-  EXPECT_THAT(names, testing::ElementsAre("embedding/matrix", "layers.0/vector", "layers.0/matrix",
-                                          "layers.0/lambda", "layers.1/matrix", "layers.1/vector"));
-  EXPECT_EQ(space.ranges()[2].placements.size(), 2u);
+  std::vector<std::vector<std::string>> ranges;
+  for (const Range& range : space.ranges()) {
+    ranges.emplace_back();
+    for (const Range::Placement& placement : range.placements) {
+      ranges.back().push_back(placement.parameter->name);
+      EXPECT_EQ(placement.parameter->bucket, range.bucket);
+      EXPECT_EQ(placement.parameter->traits, range.traits);
+    }
+  }
+  using Names = std::vector<std::string>;
+  EXPECT_THAT(ranges,
+              testing::ElementsAre(Names{"embedding.embedding"}, Names{"layers.0.norm"},
+                                   Names{"layers.0.query", "layers.0.convolution"}, Names{"layers.0.lambda"},
+                                   Names{"layers.1.up"}, Names{"layers.1.decay_bias"}));
   EXPECT_EQ(space.num_parameters(), 13 * 5 + 5 + 6 + 7 * 5 + 3 * 8 + 10 + 3 + 32 + 30 * 70 + 9);
 }
 
@@ -48,8 +58,8 @@ TEST(ParameterSpace, AlignsAndPads) {
             end = offset + parameter->numel();
             EXPECT_EQ(offset * range.values.element_size() % 256, 0);
             EXPECT_EQ(offset * range.gradients.element_size() % 256, 0);
-            EXPECT_EQ(parameter->value.scalar_type(), value_type(precision, parameter->group));
-            EXPECT_EQ(parameter->gradient.scalar_type(), state_type(precision, parameter->group));
+            EXPECT_EQ(parameter->value.scalar_type(), value_type(precision, parameter->traits));
+            EXPECT_EQ(parameter->gradient.scalar_type(), state_type(precision, parameter->traits));
             EXPECT_TRUE(parameter->value.is_leaf() && parameter->value.requires_grad());
             EXPECT_FALSE(parameter->gradient.requires_grad());
             EXPECT_EQ(parameter->value.sizes(), parameter->gradient.sizes());
@@ -82,7 +92,7 @@ TEST(ParameterSpace, HoldsMastersWhereTypesDiffer) {
     const ParameterSpace space(sample.pointers(), {.precision = precision}, 1, 2);
     int64_t values = 0, gradients = 0, masters = 0, moments = 0;
     for (const Range& range : space.ranges()) {
-      const bool own = precision == Precision::bf16 && range.group == common::Group::matrix;
+      const bool own = precision == Precision::bf16 && range.traits.kind == common::ParameterKind::matrix;
       EXPECT_EQ(range.masters.is_alias_of(range.values), !own);
       values += range.size * range.values.element_size();
       gradients += range.size * range.gradients.element_size();
@@ -165,13 +175,13 @@ void check_round_trip(ParameterSpace& space, StateArray array) {
   const auto number = [](const Piece& piece) {
     return at::arange(piece.begin + 1, piece.end + 1, at::kDouble)
         .remainder(251)
-        .to(state_type(Precision::fp32, piece.range->group));
+        .to(state_type(Precision::fp32, piece.range->traits));
   };
   for (const Piece& piece : space.owned_pieces()) space.write(piece, array, number(piece));
   for (const Piece& piece : space.owned_pieces()) {
     const at::Tensor read = space.read(piece, array);
     EXPECT_TRUE(read.is_contiguous() && read.dim() == 1 && read.is_cpu());
-    EXPECT_EQ(read.scalar_type(), state_type(space.options().precision, piece.range->group));
+    EXPECT_EQ(read.scalar_type(), state_type(space.options().precision, piece.range->traits));
     EXPECT_TRUE(at::equal(read.to(at::kFloat), number(piece))) << piece.block->name;
     const int64_t size = piece.end - piece.begin;
     for (const auto& [skip, drop] :

@@ -1,4 +1,4 @@
-// A small set of parameters with every shape that storage knows, and what tests ask of a space that holds it.
+// A small set of parameters with every shape that can be stored, and helpers for the tests of its space.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,21 +20,24 @@ inline const std::vector<common::Precision> all_precisions = {
 
 class Sample {
  public:
-  // padded: with rows and columns around the blocks.
+  // padded: there are rows and columns around the blocks.
   explicit Sample(bool padded = true) {
-    using common::Group;
+    const common::ParameterTraits matrix = {.kind = common::ParameterKind::matrix};
+    const common::ParameterTraits vector = {.kind = common::ParameterKind::vector};
+    const common::ParameterTraits slow_vector = {
+        .kind = common::ParameterKind::vector, .never_bf16 = true, .never_decays = true, .lr_scale = 0.1};
     const auto normal = common::normal(0.5);
     const int64_t pad = padded ? 3 : 0;
-    add("embedding", Group::matrix, 13 + pad, 5 + pad, {{"embedding", {13, 5}, 0, normal}});
-    add("layers.0", Group::vector, 11 + pad, 1, {{"norm", {5}, 0, normal}, {"bias", {6}, 5 + pad, normal}});
-    add("layers.0", Group::matrix, 20 + pad, 8 + pad,
+    add("embedding", matrix, 13 + pad, 5 + pad, {{"embedding", {13, 5}, 0, normal}});
+    add("layers.0", vector, 11 + pad, 1, {{"norm", {5}, 0, normal}, {"bias", {6}, 5 + pad, normal}});
+    add("layers.0", matrix, 20 + pad, 8 + pad,
         {{"query", {7, 5}, 0, normal},
          {"key", {3, 8}, 7 + pad, normal},
          {"gate", {10, 1}, 10 + pad, normal}});
-    add("layers.0", Group::lambda, 3, 1, {{"lambda", {3}, 0, common::constant(-2)}});
-    add("layers.0", Group::matrix, 4 + pad, 8, {{"convolution", {4, 2, 4}, 0, normal}});
-    add("layers.1", Group::matrix, 30, 70 + pad, {{"up", {30, 70}, 0, normal}});
-    add("layers.1", Group::vector, 9, 1, {{"decay_bias", {9}, 0, common::constant(-5)}});
+    add("layers.0", slow_vector, 3, 1, {{"lambda", {3}, 0, common::constant(-2)}});
+    add("layers.0", matrix, 4 + pad, 8, {{"convolution", {4, 2, 4}, 0, normal}});
+    add("layers.1", matrix, 30, 70 + pad, {{"up", {30, 70}, 0, normal}});
+    add("layers.1", vector, 9, 1, {{"decay_bias", {9}, 0, common::constant(-5)}});
   }
 
   std::vector<common::Parameter*> pointers() {
@@ -44,12 +47,12 @@ class Sample {
   }
 
  private:
-  void add(const std::string& bucket, common::Group group, int64_t rows, int64_t columns,
+  void add(const std::string& bucket, const common::ParameterTraits& traits, int64_t rows, int64_t columns,
            std::vector<common::Block> blocks) {
     common::Parameter p;
     p.name = bucket + "." + blocks.front().name;
     p.bucket = bucket;
-    p.group = group;
+    p.traits = traits;
     p.rows = rows;
     p.columns = columns;
     p.blocks = std::move(blocks);
@@ -92,7 +95,7 @@ inline bool padding_is_zero(const parallel::Range& range, const at::Tensor& whol
   return rest.count_nonzero().item<int64_t>() == 0;
 }
 
-// The same of values and of the owned slices of masters and moments.
+// The same for the values and for the owned slices of masters and moments.
 inline bool padding_is_zero(const parallel::ParameterSpace& space) {
   for (const parallel::Range& range : space.ranges()) {
     if (!padding_is_zero(range, range.values)) return false;

@@ -14,7 +14,7 @@ namespace {
 using parallel::World;
 using testing::HasSubstr;
 
-// What together() throws on this rank.
+// The error that together() throws on this rank.
 struct Caught {
   std::string text;
   int status = 0;
@@ -66,9 +66,28 @@ TEST(World, SpreadsTexts) {
     world().broadcast(text, root);
     EXPECT_EQ(text, "");
   }
-  const auto texts = world().all_gather(std::string(static_cast<size_t>(world().rank()), 'r'));
-  ASSERT_EQ(texts.size(), static_cast<size_t>(world().size()));
-  for (size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(r, 'r'));
+}
+
+TEST(World, GathersTexts) {
+  using Text = std::function<std::string(int rank)>;
+  const Text empty = [](int) { return std::string(); };
+  // The root's text is empty.
+  const Text growing = [](int rank) { return std::string(static_cast<size_t>(rank), 'r'); };
+  const Text shrinking = [](int rank) {
+    return fmt::format("{}{}!", '\0', std::string(50 / (rank + 1), 'x'));
+  };
+  const Text long_ones = [](int rank) { return fmt::format("{:>100000}", rank); };
+  const Text only_the_last = [](int rank) { return rank == world().size() - 1 ? "last" : ""; };
+  for (const Text& text : {empty, growing, shrinking, long_ones, only_the_last}) {
+    std::vector<std::string> expected;
+    for (int r = 0; r < world().size(); ++r) expected.push_back(text(r));
+    const std::string own = text(world().rank());
+    EXPECT_EQ(world().all_gather(own), expected);
+    if (own.size() > 1000) continue;
+    for (const int max_bytes : {world().size(), 3 * world().size() + 1})
+      EXPECT_EQ(world().all_gather(own, max_bytes), expected) << "in calls of " << max_bytes << " bytes";
+  }
+  EXPECT_THROW(world().all_gather("", world().size() - 1), c10::Error);
 }
 
 TEST(Together, DoesTheWorkOnce) {

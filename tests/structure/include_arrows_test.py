@@ -1,34 +1,15 @@
 """Reads the #include lines of the source tree and fails on any arrow that docs/architecture.md does not draw.
 
-The rules it holds: which folder may include which, includes written from the root, no <torch/torch.h> (26 s to compile),
-no LibTorch in what nvcc compiles, no file over 600 lines (tables that a script writes aside).
+The rules: which folder may include which, includes written from the root, no <torch/torch.h> (it takes 26 s to compile), no LibTorch
+in what nvcc compiles, no file over 600 lines except tables that a script writes.
 """
-import pathlib
 import re
-import tempfile
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = {  # a folder and those that it may include, besides itself
-    "common": set(),
-    "data": {"common"},
-    "model": {"common"},
-    "parallel": {"common"},
-    "checkpoint": {"common", "parallel"},
-    "evaluation": {"common", "data", "model"},
-    "launcher": {"common", "data", "model", "parallel", "checkpoint", "evaluation"},
-}
-SUPPORTING = ("tests", "benchmarks", "cmake")  # may include every folder
-SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
+from sources import FOLDERS, ROOT, SUPPORTING, PlantedTree, includes, source_files
+
 LIBTORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
-INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 MAXIMUM_LINES = 600
-
-
-def includes(path):
-    """(line number, '<' or '"', name) of each #include in a file."""
-    text = path.read_text()
-    return [(text.count("\n", 0, m.start(1)) + 1, m[1], m[2]) for m in INCLUDE.finditer(text)]
 
 
 def include_problems(root, path):
@@ -61,15 +42,14 @@ def libtorch_in_cuda(root, path):
 
 def problems(root):
     found = []
-    for folder in (*FOLDERS, *SUPPORTING):
-        for path in sorted(p for p in (root / folder).rglob("*") if p.suffix in SUFFIXES):
-            found += include_problems(root, path)
-            if path.suffix in (".cu", ".cuh"):
-                found += libtorch_in_cuda(root, path)
-            lines = path.read_text().splitlines()
-            length = len(lines)
-            if length > MAXIMUM_LINES and not lines[0].startswith("// Written by scripts/"):
-                found.append(f"{path.relative_to(root)}: {length} lines; split files of more than {MAXIMUM_LINES}")
+    for path in source_files(root, (*FOLDERS, *SUPPORTING)):
+        found += include_problems(root, path)
+        if path.suffix in (".cu", ".cuh"):
+            found += libtorch_in_cuda(root, path)
+        lines = path.read_text().splitlines()
+        length = len(lines)
+        if length > MAXIMUM_LINES and not lines[0].startswith("// Written by scripts/"):
+            found.append(f"{path.relative_to(root)}: {length} lines; split files of more than {MAXIMUM_LINES}")
     return found
 
 
@@ -83,19 +63,8 @@ class ThisRepository(unittest.TestCase):
         self.assertFalse(found, "\n" + "\n".join(found))
 
 
-class PlantedMistakes(unittest.TestCase):
-    """Each rule finds its violation in a made-up tree: else a pass above would say nothing."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = pathlib.Path(folder.name)
-        for name in FOLDERS:
-            self.plant(f"{name}/{name}.h", "#pragma once\n#include <vector>\n")
-
-    def plant(self, path, text):
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / path).write_text(text)
+class PlantedMistakes(PlantedTree):
+    """Each rule finds its violation in a made-up tree: otherwise a pass above would say nothing."""
 
     def assert_only(self, pattern):
         found = problems(self.root)

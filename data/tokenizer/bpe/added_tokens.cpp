@@ -19,7 +19,7 @@ bool is_white_space(char32_t c) {
   return character_classes(c) & white_space;
 }
 
-// Where the white space before `end` begins, and where that behind `begin` ends.
+// The start of the white space before `end`, and the end of the white space behind `begin`.
 size_t before_white_space(std::string_view text, size_t end) {
   while (end > 0) {
     const auto [code, begin] = character_before(text, end);
@@ -69,7 +69,7 @@ bool AddedTokens::next(std::string_view all, size_t& from, size_t done, Match& m
       from = match.end;
       if (token.single_word && ((match.begin > 0 && is_word(character_before(all, match.begin).code)) ||
                                 (match.end < all.size() && is_word(character_at(all, match.end).code)))) {
-        --from;  // the loop goes on behind the token
+        --from;  // so that the loop continues right behind the token
         break;
       }
       if (token.left_strip) match.begin = std::max(before_white_space(all, match.begin), done);

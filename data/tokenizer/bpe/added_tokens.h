@@ -1,4 +1,4 @@
-// Tokens that are found in the text before it is cut into pieces.
+// Tokens that are searched for in the text before it is split into pieces.
 #pragma once
 
 #include <bitset>
@@ -12,21 +12,21 @@ namespace sisa::data::bpe {
 struct AddedToken {
   uint32_t id;
   std::string content;
-  bool single_word = false;  // not beside a word character
-  bool left_strip = false;   // takes along the white space before it …
-  bool right_strip = false;  // … and behind it
-  bool normalized = true;    // looked for in the normalised text, and normalised itself
+  bool single_word = false;  // only found where no word character is beside it
+  bool left_strip = false;   // includes the white space before it
+  bool right_strip = false;  // includes the white space behind it
+  bool normalized = true;    // is normalised, and searched for in normalised text
 };
 
-// Finds any of a set of tokens: the leftmost, of those the longest.
+// Finds the leftmost token of a set, and the longest one of those that begin there.
 class AddedTokens {
  public:
-  explicit AddedTokens(std::vector<AddedToken> tokens);  // none of them with empty content
+  explicit AddedTokens(std::vector<AddedToken> tokens);  // no token's content may be empty
   struct Match {
     size_t begin, end;
     uint32_t id;
   };
-  // Calls text(std::string_view) and token(id) for what lies between tokens and for the tokens, in order.
+  // Calls token(id) for each token and text(std::string_view) for the text between tokens, in order.
   template <typename Text, typename Token>
   void split(std::string_view all, const Text& text, const Token& token) const {
     size_t done = 0;
@@ -40,12 +40,14 @@ class AddedTokens {
   }
 
  private:
-  // The next match from `from` on, which moves behind it; white space before `done` is taken already.
+  // Finds the next match from `from` on and moves `from` behind it. A match must not include white space
+  // before `done`, which belongs to an earlier token.
   bool next(std::string_view all, size_t& from, size_t done, Match& match) const;
 
-  std::vector<AddedToken> tokens_;                        // by first byte, the longest first
-  std::vector<std::pair<size_t, size_t>> by_first_byte_;  // 256: of tokens_
-  std::bitset<65536> first_bytes_;                        // pairs of bytes with which a token begins
+  std::vector<AddedToken> tokens_;  // sorted by first byte, then the longest first
+  std::vector<std::pair<size_t, size_t>>
+      by_first_byte_;               // for each byte the range of tokens_ that begin with it
+  std::bitset<65536> first_bytes_;  // the pairs of bytes with which a token begins
 };
 
 }  // namespace sisa::data::bpe

@@ -34,7 +34,8 @@ Encoder::Encoder(const std::array<uint32_t, 256>& byte_ids, const std::vector<Me
     size_t i = mix(pair_of(left, right)) & (slots_.size() - 1);
     while (slots_[i].pair != no_pair && slots_[i].pair != pair_of(left, right))
       i = (i + 1) & (slots_.size() - 1);
-    slots_[i] = {pair_of(left, right), static_cast<uint32_t>(rank), merged};  // the last of equals counts
+    slots_[i] = {pair_of(left, right), static_cast<uint32_t>(rank),
+                 merged};  // the last of equal pairs counts
   }
 }
 
@@ -78,9 +79,9 @@ void Encoder::encode(std::string_view piece, Scratch& s, std::vector<uint32_t>& 
   }
 }
 
-// Looks for the best pair among all, again and again.
+// Repeatedly searches all pairs for the best one.
 void Encoder::merge_short(Scratch& s) const {
-  std::vector<uint32_t>&ids = s.ids_, &ranks = s.ranks_;  // ranks[i]: of the pair i, i + 1
+  std::vector<uint32_t>&ids = s.ids_, &ranks = s.ranks_;  // ranks[i] is that of the pair (i, i + 1)
   const auto rank_at = [&](size_t i) {
     const Slot* slot = i + 1 < ids.size() ? find(ids[i], ids[i + 1]) : nullptr;
     return slot ? slot->rank : none;
@@ -99,8 +100,8 @@ void Encoder::merge_short(Scratch& s) const {
   }
 }
 
-// The same with a heap of pairs and linked tokens. A pair in the heap may have been merged away; it still
-// counts if what stands at its place now merges to the same token.
+// The same with a heap of pairs and a linked list of tokens. Pairs in the heap may be outdated. One is still
+// used if the tokens at its position now merge to the same token.
 void Encoder::merge_long(Scratch& s) const {
   std::vector<uint32_t>&ids = s.ids_, &next = s.next_, &previous = s.previous_;
   const auto size = static_cast<uint32_t>(ids.size());

@@ -1,4 +1,4 @@
-// Byte-pair encoding of one piece of text.
+// Byte-pair encoding of a piece of text.
 #pragma once
 
 #include <array>
@@ -10,22 +10,22 @@
 
 namespace sisa::data::bpe {
 
-// The tokens of a piece: its bytes, of which the pair that was learned first is merged, the leftmost one of
-// equals, until no pair is left that was learned. Immutable; any number of threads may encode, each with a
-// Scratch of its own.
+// Starts with the bytes of a piece as tokens and merges neighbouring tokens: always the pair that was learned
+// first, the leftmost one if there are several, until there is no learned pair left. Immutable. Any number of
+// threads may encode at once, each with a Scratch of its own.
 class Encoder {
  public:
   struct Merge {
     uint32_t left, right, merged;
   };
-  // byte_ids: the token of each byte. merges: the first learned first. whole: pieces that are one token
-  // whatever merges say (`ignore_merges`), by their bytes.
+  // byte_ids: the token of each byte. merges: in the order in which they were learned. whole: pieces, by
+  // their bytes, that are one token regardless of the merges (`ignore_merges`).
   Encoder(const std::array<uint32_t, 256>& byte_ids, const std::vector<Merge>& merges,
           std::unordered_map<std::string, uint32_t> whole);
 
   class Scratch;
-  // Appends the piece's ids. Time: that of a look-up for short pieces seen lately, n^2 for short new ones, n
-  // log n for long ones.
+  // Appends the ids of a piece of n bytes. A short piece that was encoded recently takes one look-up, another
+  // short piece n^2 and a long piece n log n steps.
   void encode(std::string_view piece, Scratch& scratch, std::vector<uint32_t>& ids) const;
 
  private:
@@ -34,32 +34,32 @@ class Encoder {
     uint32_t rank, merged;
   };
   static constexpr uint64_t no_pair = ~uint64_t{0};
-  const Slot* find(uint32_t left, uint32_t right) const;  // nullptr: never merged
+  const Slot* find(uint32_t left, uint32_t right) const;  // nullptr if the pair is never merged
   void merge_short(Scratch& scratch) const;
   void merge_long(Scratch& scratch) const;
 
   std::array<uint32_t, 256> byte_ids_;
-  std::vector<Slot> slots_;  // open addressing, a power of two
+  std::vector<Slot> slots_;  // a hash table with open addressing; its size is a power of two
   std::unordered_map<std::string, uint32_t> whole_;
 };
 
-// A thread's memory: pieces encoded lately, and room to work in.
+// The working memory of a thread, with a cache of the pieces that it encoded recently.
 class Encoder::Scratch {
  public:
   Scratch() : entries_(num_entries) {}
 
  private:
   friend class Encoder;
-  static constexpr size_t longest = 31, most_ids = 6;  // of what is remembered
+  static constexpr size_t longest = 31, most_ids = 6;  // of a piece in the cache: bytes, ids
   static constexpr size_t num_entries = size_t{1} << 16;
-  // One cache line. A new piece takes the place of the one with the same low bits of its hash.
+  // One cache line. A new piece replaces the one whose hash has the same low bits.
   struct alignas(64) Entry {
-    std::array<uint64_t, 4> key = {};  // the piece's bytes, zeros, and its length in the last byte
-    uint32_t count = 0;                // 0: empty
+    std::array<uint64_t, 4> key = {};  // the piece's bytes, filled up with zeros; its length in the last byte
+    uint32_t count = 0;                // of the ids; 0 for an empty entry
     std::array<uint32_t, most_ids> ids = {};
   };
   static_assert(sizeof(Entry) == 64);
-  struct Candidate {  // for merge_long
+  struct Candidate {  // a pair that merge_long may merge
     uint32_t rank, position, merged;
   };
   std::vector<Entry> entries_;

@@ -10,19 +10,19 @@
 #include "data/tokenizer/bpe/encoder.h"
 #include "data/tokenizer/bpe/tokenizer_file.h"
 #include "data/tokenizer/normalize.h"
-#include "data/tokenizer/unicode.h"
+#include "data/tokenizer/utf8.h"
 
 namespace sisa::data::bpe {
 namespace {
 
 class BpeTokenizer final : public Tokenizer {
  private:
-  // What one thread works with.
+  // The buffers of one thread.
   struct Memory {
     Encoder::Scratch scratch;
     std::string valid, normal, prefixed;
   };
-  // A Memory that goes back to the others in the end: there are as many as threads ever encoded at once.
+  // Returns a Memory to the pool. The pool has as many as the largest number of threads that encoded at once.
   struct GiveBack {
     const BpeTokenizer* owner;
     void operator()(Memory* memory) const {
@@ -79,7 +79,7 @@ class BpeTokenizer final : public Tokenizer {
     std::erase_if(tokens, [&](const AddedToken& token) { return token.normalized != normalized; });
     return tokens;
   }
-  // Text without added tokens.
+  // Encodes text without added tokens.
   void encode_text(std::string_view text, Memory& memory, std::vector<uint32_t>& ids) const {
     if (file_.prefix_space && !text.starts_with(' ')) {
       memory.prefixed.assign(" ").append(text);

@@ -1,4 +1,4 @@
-// The tokenizer that a tokenizer.json describes.
+// A tokenizer that is described by a tokenizer.json.
 #pragma once
 
 #include <filesystem>
@@ -8,9 +8,9 @@
 
 namespace sisa::data::bpe {
 
-// Gives the ids that the Python package `tokenizers` gives for add_special_tokens=False, where the file is of
-// a kind that read_tokenizer_file reads; else throws Error. What is no UTF-8 is encoded as U+FFFD. Decoding
-// gives the text back, normalised if the file says so.
+// Gives the ids that the Python package `tokenizers` gives with add_special_tokens=False. Throws Error if the
+// file is not of a kind that read_tokenizer_file reads. Bytes that are not UTF-8 are encoded as U+FFFD.
+// Decoding gives the text back, normalised if the file says so.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::filesystem::path& file);
 
 }  // namespace sisa::data::bpe

@@ -13,16 +13,17 @@
 #include "common/hash.h"
 #include "data/tokenizer/normalize.h"
 #include "data/tokenizer/unicode.h"
+#include "data/tokenizer/utf8.h"
 
 namespace sisa::data::bpe {
 namespace {
 
 using nlohmann::json;
 
-// Far beyond any vocabulary; a bound for what a hostile file may ask for.
+// Far more than any vocabulary has: a bound on the memory that a malicious file can make us allocate.
 constexpr int64_t most_ids = int64_t{1} << 24;
 
-// The byte for which a character of a token stands; -1: none.
+// The byte for which a character of a token stands, or -1.
 int byte_of(char32_t c) {
   static const auto bytes = [] {
     std::array<int, 0x200> table;
@@ -34,7 +35,7 @@ int byte_of(char32_t c) {
   return c < bytes.size() ? bytes[c] : -1;
 }
 
-// A token's bytes; nothing if one of its characters stands for none.
+// The bytes of a token; nothing if one of its characters does not stand for a byte.
 std::optional<std::string> bytes_of(const std::string& token) {
   std::string bytes;
   for (size_t i = 0; i < token.size();) {
@@ -47,7 +48,7 @@ std::optional<std::string> bytes_of(const std::string& token) {
   return bytes;
 }
 
-// One part of the file with errors that say where it stands.
+// A part of the file, with errors that say where in the file it is.
 class Part {
  public:
   Part(const json& value, std::string where) : value_(value), where_(std::move(where)) {}
@@ -84,7 +85,7 @@ class Part {
     if (!value_.is_boolean()) refuse("is {}, where true or false is expected", shown());
     return value_.get<bool>();
   }
-  // An option that only has a meaning for other kinds of tokenizers.
+  // Refuses an option that only other kinds of tokenizers have, unless it has no effect.
   void expect_unused() const {
     if (!is_null() && value_ != false && value_ != "" && value_ != 0)
       refuse("is {}, which cannot be used", shown());
@@ -179,7 +180,7 @@ void read_normalizer(const Part& part, TokenizerFile& file) {
     part.at("type").refuse("is {}; NFC and a Sequence of it can be used", type);
 }
 
-// ByteLevel comes last: it turns the bytes of the pieces into the characters of the vocabulary.
+// A ByteLevel must come last, because it turns the bytes of the pieces into the characters of the vocabulary.
 void read_pre_tokenizer(const Part& part, TokenizerFile& file, bool& byte_level) {
   if (part.is_null()) part.refuse("is missing; a byte-level tokenizer has a ByteLevel there");
   const std::string type = part.type();

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_present(const fs::path& path) {
-  std::error_code unreachable;  // without it, a path that cannot be looked at throws a filesystem_error
+  std::error_code unreachable;  // so that an inaccessible path does not throw a filesystem_error
   return fs::exists(path, unreachable);
 }
 
@@ -43,7 +43,7 @@ bool is_prefix(const fs::path& path) {
   return !is_present(path) && (is_present(with(path, ".idx")) || is_present(with(path, ".bin")));
 }
 
-// "fineweb_val_000000.bin" has it, "latest.bin" has not.
+// Whether a name contains one of the words: "fineweb_val_000000.bin" does, "latest.bin" does not.
 bool says_held_out(const fs::path& path) {
   static constexpr std::array<std::string_view, 4> words = {"val", "valid", "validation", "test"};
   std::string word;
@@ -67,13 +67,13 @@ std::vector<fs::path> list(const fs::path& folder) {
   return paths;
 }
 
-// A file of ids, with what its format says of documents.
+// A file of ids, with what its format says about documents.
 struct File {
   TokenArray ids;
   std::optional<DocumentIndex> index = {};
-  int64_t first = 0;  // of its tokens that is in `ids`
+  int64_t first = 0;  // the index of the first token of `ids` within the file
 
-  // Documents that begin among `ids`.
+  // The number of documents that begin among `ids`.
   int64_t documents() const {
     const auto before = [&](int64_t token) {
       return token == index->start(index->documents()) ? index->documents() : index->documents_before(token);
@@ -86,7 +86,7 @@ struct Opened {
   std::string kind;
   std::vector<File> files;
   std::optional<int64_t> delimiter;
-  bool delimiter_first = false;  // it begins a document; else it ends one
+  bool delimiter_first = false;  // the delimiter begins a document; otherwise it ends one
   std::string remark;
 };
 
@@ -128,8 +128,8 @@ Opened open_as_megatron(const std::vector<fs::path>& prefixes) {
   return opened;
 }
 
-// The splits of a preparation that did not end, or of one that is not named by its folder, would go
-// unnoticed.
+// Refuses a file of our own format: it belongs to a preparation that did not end, or to a dataset that must
+// be named by its folder, and its split would be ignored here.
 void refuse_ours(const fs::path& bin) {
   static constexpr std::string_view magic = "SISATOK\n";
   const common::MappedFile file(bin);
@@ -184,8 +184,8 @@ Opened open_all(const fs::path& path) {
   return open_as_llmc({path});
 }
 
-// The token of a file, from `from` > 0 on, at which to cut without dividing a document; `from` itself if none
-// begins there.
+// The first token of a file, from `from` > 0 on, at which a document begins; `from` itself if none begins
+// there.
 int64_t document_boundary(const File& file, int64_t from, const Opened& opened) {
   int64_t boundary = file.ids.size();
   if (file.index) {
@@ -197,7 +197,7 @@ int64_t document_boundary(const File& file, int64_t from, const Opened& opened) 
   return boundary < file.ids.size() ? boundary : from;
 }
 
-// Leaves of the files what one split holds, if about the last `share` of all tokens is held out.
+// Restricts the files to one split, where about the last `share` of all tokens is held out.
 void keep_split(Opened& opened, Split split, double share) {
   const int64_t total = std::accumulate(opened.files.begin(), opened.files.end(), int64_t{0},
                                         [](int64_t sum, const File& file) { return sum + file.ids.size(); });

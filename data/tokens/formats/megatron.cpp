@@ -52,7 +52,7 @@ DocumentIndex::DocumentIndex(std::filesystem::path path, int64_t bin_bytes)
   check_documents();
 }
 
-// Fields lie at odd offsets.
+// Copied, because fields may have odd offsets.
 template <typename T>
 T DocumentIndex::field(int64_t offset) const {
   T value;
@@ -82,7 +82,7 @@ void DocumentIndex::read_header() {
                 version_offset);
   type_ = id_type(field<uint8_t>(type_offset), name);
   const auto sequences = field<uint64_t>(sequences_offset), documents = field<uint64_t>(documents_offset);
-  // Neither count can exceed the bytes that there are, so that what follows cannot overflow.
+  // Neither count can exceed the number of bytes. With that checked first, the sum cannot overflow.
   const auto limit = static_cast<uint64_t>(size);
   if (sequences > limit || documents > limit || header_bytes + 12 * sequences + 8 * documents != limit)
     throw Error(
@@ -97,7 +97,7 @@ void DocumentIndex::read_header() {
 }
 
 void DocumentIndex::check_sequences() const {
-  int64_t end = 0;  // of the sequences so far, in bytes
+  int64_t end = 0;  // the byte at which the sequences so far end
   for (int64_t i = 0; i < num_sequences_; ++i) {
     const int64_t pointer = field<int64_t>(pointer_offset(i)), length = field<int32_t>(header_bytes + 4 * i);
     if (pointer != end)

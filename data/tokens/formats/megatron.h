@@ -1,15 +1,15 @@
-// The indexed datasets of Megatron-LM: PREFIX.bin holds ids and nothing else, PREFIX.idx says which. All
-// little-endian, S sequences, D - 1 documents:
+// The indexed datasets of Megatron-LM: PREFIX.bin contains only ids, and PREFIX.idx describes them.
+// Little-endian, with S sequences and D - 1 documents:
 //
 //   offset  type      field of the .idx
 //        0  char[9]   magic "MMIDIDX\0\0"
 //        9  uint64    version, 1
-//       17  uint8     type of an id: 1 uint8, 3 int16, 4 int32, 5 int64, 8 uint16 (others hold no ids)
+//       17  uint8     type of the ids: 1 uint8, 3 int16, 4 int32, 5 int64, 8 uint16; others are refused
 //       18  uint64    S
 //       26  uint64    D
-//       34  int32[S]  tokens of each sequence
-//           int64[S]  byte in the .bin at which each begins; here: where the one before it ends
-//           int64[D]  sequence with which each document begins, rising from 0; the last is S
+//       34  int32[S]  number of tokens of each sequence
+//           int64[S]  byte of the .bin at which each sequence begins; must be where the one before it ends
+//           int64[D]  sequence with which each document begins, ascending from 0; the last number is S
 #pragma once
 
 #include <cstdint>
@@ -20,18 +20,20 @@
 
 namespace sisa::data {
 
-// An opened .idx.
+// An open .idx file.
 class DocumentIndex {
  public:
-  // Reads the whole index. Throws Error with file and offset unless it is as above and its sequences make up
-  // exactly the .bin, of `bin_bytes` bytes.
+  // Reads the whole index. Throws Error with file and offset unless it is as above and its sequences cover
+  // the .bin, which has `bin_bytes` bytes, exactly.
   DocumentIndex(std::filesystem::path path, int64_t bin_bytes);
 
   IdType type() const { return type_; }
   int64_t documents() const { return num_documents_; }
-  // The number of documents that begin before a token; also the first document that does not.
+  // The number of documents that begin before a token, which is also the index of the first document that
+  // does not.
   int64_t documents_before(int64_t token) const;
-  // The token with which a document begins, 0 <= document <= documents(); of the last: all tokens.
+  // The token with which a document begins, 0 <= document <= documents(). For documents() it is the number of
+  // tokens.
   int64_t start(int64_t document) const;
 
  private:
@@ -55,7 +57,8 @@ struct MegatronFile {
   DocumentIndex index;
 };
 
-// `prefix` names neither .bin nor .idx. Throws Error if one of the two is missing, and as DocumentIndex does.
+// `prefix` is the common name without .bin or .idx. Throws Error if one of the two files is missing, and like
+// DocumentIndex.
 MegatronFile open_megatron(const std::filesystem::path& prefix);
 
 }  // namespace sisa::data

@@ -2,7 +2,7 @@
 
 #include "checkpoint/store.h"
 #include "data/tokens/dataset.h"
-#include "model/config.h"
+#include "model/costs.h"
 #include "parallel/world.h"
 
 int main() {

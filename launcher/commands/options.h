@@ -1,0 +1,76 @@
+// How a command declares its options: a thin layer over CLI11, so that only options.cpp and command_line.cpp
+// include CLI11's headers, which take several seconds to compile.
+//
+//   void add_options(Options& options, PlanArguments& arguments) {
+//     options.describe("Show what a recipe amounts to");
+//     options.add("--ranks", arguments.ranks, "N", "plan for so many ranks").range(1, 1 << 20);
+//   }
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace sisa::launcher {
+
+// One option or positional argument that was added; a copy stands for the same one.
+class Option {
+ public:
+  explicit Option(CLI::Option& option) : option_(&option) {}
+
+  Option required() const;
+  Option range(int low, int high) const;       // whole numbers, both ends allowed
+  Option not_negative() const;                 // 0 is allowed
+  Option show_default() const;                 // the help shows the value that the argument has now
+  Option needs(const Option& other) const;     // is refused without `other`
+  Option replaces(const Option& other) const;  // where this one is given, `other` is no longer required
+
+ private:
+  CLI::Option* option_;
+};
+
+// The options of one command. The values must stay where they are until the command line has been read.
+class Options {
+ public:
+  explicit Options(CLI::App& app) : app_(app) {}
+
+  void describe(const std::string& text);  // the command's line in the help of the program
+  void footer(const std::string& text);    // ends the command's own help
+
+  // An option, "--name", or a positional argument, "NAME". `type` is what the help shows for the value, such
+  // as "FILE". Value is a string, a path, int, int64_t, uint64_t or double, or a vector of strings or paths.
+  // An option whose value is a vector takes one item each time that it is given; a positional argument takes
+  // all that follow.
+  template <typename Value>
+  Option add(const std::string& name, Value& value, const std::string& type, const std::string& help);
+  // The same for text in a form of its own. `read` throws Error if the text is wrong; the user sees its
+  // message beside the option's name.
+  Option read(const std::string& name, const std::string& type, const std::string& help,
+              std::function<void(const std::string&)> read);
+  // An option without a value. "--name,!--no-name" has a form that sets `value` to false.
+  Option flag(const std::string& name, bool& value, const std::string& help);
+
+  // Options under a heading of their own, of which at least `min` and at most `max` must be given.
+  Options group(const std::string& heading, size_t min, size_t max);
+
+ private:
+  CLI::App& app_;
+};
+
+// What several commands have in common.
+
+void add_run(Options& options, std::string& run, const std::string& name = "RUN");  // RUN[@STEP]
+void add_overrides(Options& options, std::vector<std::string>& overrides);          // --set
+// RECIPE, --overlay and --set. Returns RECIPE, which is required.
+Option add_recipe(Options& options, std::filesystem::path& recipe,
+                  std::vector<std::filesystem::path>& overlays, std::vector<std::string>& overrides);
+void add_tokenizer(Options& options, std::string& tokenizer);  // --tokenizer, required
+
+}  // namespace sisa::launcher
