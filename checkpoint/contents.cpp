@@ -48,14 +48,14 @@ int64_t product(std::span<const int64_t> shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-json to_object(const Source& s) {
+json to_object(const StoredSlice& s) {
   return {{"file", s.file},     {"array", group_name(s.array)},
           {"name", s.name},     {"begin", s.begin},
           {"end", s.end},       {"dtype", type_name(s.type)},
           {"offset", s.offset}, {"checksum", common::hash_hex(s.checksum)}};
 }
 
-Source to_source(const json& object) {
+StoredSlice to_source(const json& object) {
   return {.file = object.at("file"),
           .array = key_in(group_names, object.at("array")),
           .name = object.at("name"),
@@ -115,17 +115,17 @@ int64_t Array::numel() const {
   return product(shape);
 }
 
-std::string Source::dataset() const {
+std::string StoredSlice::dataset() const {
   return fmt::format("/{}/{}", group_name(array), name);
 }
 
-std::string Source::describe() const {
+std::string StoredSlice::describe() const {
   return fmt::format("{}/{}, elements {} to {}", group_name(array), name, begin, end);
 }
 
 bool Contents::has_moments() const {
   return std::any_of(sources.begin(), sources.end(),
-                     [](const Source& s) { return s.array != StateArray::weights; });
+                     [](const StoredSlice& s) { return s.array != StateArray::weights; });
 }
 
 int64_t Contents::num_elements() const {
@@ -139,18 +139,20 @@ std::string Contents::fingerprint() const {
   return common::hash_hex(common::hash64(text));
 }
 
-const Source* Contents::source_of(const Array& array) const {
-  const auto found = std::find_if(sources.begin(), sources.end(), [&](const Source& s) {
+const StoredSlice* Contents::source_of(const Array& array) const {
+  const auto found = std::find_if(sources.begin(), sources.end(), [&](const StoredSlice& s) {
     return s.array == StateArray::weights && s.name == array.name;
   });
   return found == sources.end() ? nullptr : &*found;
 }
 
-std::map<std::pair<StateArray, std::string>, std::vector<const Source*>> Contents::sources_by_array() const {
-  std::map<std::pair<StateArray, std::string>, std::vector<const Source*>> result;
-  for (const Source& s : sources) result[{s.array, s.name}].push_back(&s);
+std::map<std::pair<StateArray, std::string>, std::vector<const StoredSlice*>> Contents::sources_by_array()
+    const {
+  std::map<std::pair<StateArray, std::string>, std::vector<const StoredSlice*>> result;
+  for (const StoredSlice& s : sources) result[{s.array, s.name}].push_back(&s);
   for (auto& [key, list] : result)
-    std::sort(list.begin(), list.end(), [](const Source* a, const Source* b) { return a->begin < b->begin; });
+    std::sort(list.begin(), list.end(),
+              [](const StoredSlice* a, const StoredSlice* b) { return a->begin < b->begin; });
   return result;
 }
 
@@ -227,14 +229,14 @@ void check_same_model(const Contents& contents, const parallel::ParameterSpace& 
               text);
 }
 
-std::string to_json(const std::vector<Source>& sources) {
+std::string to_json(const std::vector<StoredSlice>& sources) {
   json list = json::array();
-  for (const Source& s : sources) list.push_back(to_object(s));
+  for (const StoredSlice& s : sources) list.push_back(to_object(s));
   return list.dump();
 }
 
-std::vector<Source> sources_from_json(const std::string& text) {
-  std::vector<Source> sources;
+std::vector<StoredSlice> sources_from_json(const std::string& text) {
+  std::vector<StoredSlice> sources;
   for (const json& object : json::parse(text)) sources.push_back(to_source(object));
   return sources;
 }
@@ -242,7 +244,7 @@ std::vector<Source> sources_from_json(const std::string& text) {
 std::string index_to_json(const Contents& contents) {
   json index = {{"arrays", json::array()}, {"sources", json::array()}};
   for (const Array& a : contents.arrays) index["arrays"].push_back({{"name", a.name}, {"shape", a.shape}});
-  for (const Source& s : contents.sources) index["sources"].push_back(to_object(s));
+  for (const StoredSlice& s : contents.sources) index["sources"].push_back(to_object(s));
   return index.dump(1);
 }
 

@@ -37,7 +37,7 @@ struct Array {
 
 // A dataset of a rank's file. It contains the logical elements [begin, end), row-major, of the weights or of
 // a moment of one parameter.
-struct Source {
+struct StoredSlice {
   std::string file;  // name, in the folder of the master file: "rank-00000.h5"
   parallel::StateArray array;
   std::string name;  // of the parameter
@@ -60,15 +60,16 @@ struct Contents {
   double written = 0;      // time in seconds since 1970, UTC
   bool kept = false;       // for ever: no retention rule deletes it
   std::vector<Array> arrays;
-  std::vector<Source> sources;
+  std::vector<StoredSlice> sources;
 
   bool has_moments() const;
   int64_t num_elements() const;     // of all parameters together
   std::string fingerprint() const;  // of all names and shapes: equal for checkpoints that fit the same model
   // One of the sources of a parameter's weights, or nullptr.
-  const Source* source_of(const Array& array) const;
+  const StoredSlice* source_of(const Array& array) const;
   // The sources of each parameter's weights and moments, in ascending order of `begin`.
-  std::map<std::pair<parallel::StateArray, std::string>, std::vector<const Source*>> sources_by_array() const;
+  std::map<std::pair<parallel::StateArray, std::string>, std::vector<const StoredSlice*>> sources_by_array()
+      const;
 };
 
 // What a checkpoint with or without moments contains for each parameter, in the order in which it is written.
@@ -93,8 +94,8 @@ void check_same_model(const Contents& contents, const parallel::ParameterSpace& 
                       const std::string& folder);
 
 // JSON, in which ranks exchange sources and which is the content of the master file's dataset `index`.
-std::string to_json(const std::vector<Source>& sources);
-std::vector<Source> sources_from_json(const std::string& text);
+std::string to_json(const std::vector<StoredSlice>& sources);
+std::vector<StoredSlice> sources_from_json(const std::string& text);
 std::string index_to_json(const Contents& contents);
 void index_from_json(const std::string& text, Contents& contents);  // sets arrays and sources
 

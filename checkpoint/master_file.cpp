@@ -35,7 +35,7 @@ std::string first_line(std::span<const std::byte> file) {
 struct Mapping {
   const Array* array;
   StateArray state;
-  std::vector<const Source*> sources;  // in ascending order; together they cover the array exactly
+  std::vector<const StoredSlice*> sources;  // in ascending order; together they cover the array exactly
 };
 
 std::vector<Mapping> mappings(const Contents& contents) {
@@ -45,7 +45,7 @@ std::vector<Mapping> mappings(const Contents& contents) {
     for (const Array& array : contents.arrays) {
       auto& sources = by_array[{state, array.name}];
       int64_t covered = 0;
-      for (const Source* s : sources) {
+      for (const StoredSlice* s : sources) {
         if (s->begin != covered || s->type != sources.front()->type) break;
         covered = s->end;
       }
@@ -73,11 +73,11 @@ std::vector<hsize_t> extents(const std::vector<int64_t>& numbers) {
 }
 
 void write_virtual_dataset(hid_t file, const Mapping& mapping) {
-  const Source& first = *mapping.sources.front();
+  const StoredSlice& first = *mapping.sources.front();
   const std::string what = "Cannot map " + first.dataset();
   const hdf5::Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
   set_nan_fill(creation, first.type);
-  for (const Source* source : mapping.sources) {
+  for (const StoredSlice* source : mapping.sources) {
     const hdf5::Id from = hdf5::dataspace({source->end - source->begin});
     const hdf5::Id to = hdf5::dataspace(mapping.array->shape);
     // Each rectangle has a mapping of its own, because HDF5 cannot store irregular unions beyond 2^32
@@ -126,7 +126,7 @@ std::string describe_mapping(const std::string& file, const std::string& dataset
 
 std::vector<std::string> expected_mappings(const Mapping& mapping) {
   std::vector<std::string> out;
-  for (const Source* s : mapping.sources)
+  for (const StoredSlice* s : mapping.sources)
     for (const Rectangle& box : rectangles(mapping.array->shape, s->begin, s->end))
       out.push_back(describe_mapping(s->file, s->dataset(), box.begin - s->begin,
                                      box.begin - s->begin + box.numel(), box.start, box.count));

@@ -40,7 +40,7 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
 // Reads the bytes of a dataset in chunks, calls `use(chunk, position)` for each, and checks the checksum at
 // the end.
 template <typename Use>
-void read_checked(const File& file, const Source& source, Use use) {
+void read_checked(const File& file, const StoredSlice& source, Use use) {
   common::Hasher hasher;
   std::vector<std::byte> buffer(static_cast<size_t>(std::min(read_chunk, source.bytes())));
   for (int64_t position = 0; position < source.bytes();) {
@@ -58,7 +58,7 @@ void read_checked(const File& file, const Source& source, Use use) {
 }
 
 // Throws SystemError if the file's own description of a dataset differs from the index.
-void check_dataset(hid_t file, const Source& source) {
+void check_dataset(hid_t file, const StoredSlice& source) {
   const hdf5::Id dataset = hdf5::open_dataset(file, source.dataset());
   const auto expect = [&](bool right, const std::string& what) {
     if (!right) throw SystemError(fmt::format("{} is not what the index says", what));
@@ -76,7 +76,7 @@ std::vector<Slice> slices_to_save(const parallel::ParameterSpace& space, int ran
   std::vector<Slice> slices;
   const auto pieces = space.pieces_to_save(rank, world_size);
   for (const StateArray array : saved_arrays(moments))
-    for (const parallel::Piece& piece : pieces)
+    for (const parallel::BlockSlice& piece : pieces)
       if (piece.begin < piece.end) slices.push_back({piece, array});
   return slices;
 }
@@ -111,7 +111,7 @@ void Snapshot::take(const parallel::ParameterSpace& space, std::vector<Slice> sl
 }
 
 std::span<const std::byte> Snapshot::elements(size_t slice, std::vector<std::byte>& buffer) const {
-  const parallel::Piece& piece = slices_[slice].piece;
+  const parallel::BlockSlice& piece = slices_[slice].piece;
   const size_t size = c10::elementSize(types_[slice]);
   buffer.resize(static_cast<size_t>(piece.end - piece.begin) * size);
   const auto* const memory = static_cast<const std::byte*>(memory_.const_data_ptr());
@@ -120,12 +120,12 @@ std::span<const std::byte> Snapshot::elements(size_t slice, std::vector<std::byt
   return buffer;
 }
 
-std::vector<Source> write_rank_file(const fs::path& folder, int rank, const Snapshot& snapshot,
-                                    const Disk& disk) {
+std::vector<StoredSlice> write_rank_file(const fs::path& folder, int rank, const Snapshot& snapshot,
+                                         const Disk& disk) {
   const std::vector<Slice>& slices = snapshot.slices();
   const int64_t metadata = metadata_bytes(slices);
   hdf5::MemoryFile frame(metadata);
-  std::vector<Source> sources;
+  std::vector<StoredSlice> sources;
   {
     // The space of a dataset is allocated when it is created, so that its offset is known, and HDF5 never
     // fills it.
@@ -136,12 +136,12 @@ std::vector<Source> write_rank_file(const fs::path& folder, int rank, const Snap
     for (const StateArray array : saved_arrays(/*moments=*/true))
       hdf5::create_group(frame.id(), std::string(group_name(array)));
     for (size_t i = 0; i < slices.size(); ++i) {
-      Source source{.file = rank_file_name(rank),
-                    .array = slices[i].array,
-                    .name = slices[i].piece.block->name,
-                    .begin = slices[i].piece.begin,
-                    .end = slices[i].piece.end,
-                    .type = snapshot.type(i)};
+      StoredSlice source{.file = rank_file_name(rank),
+                         .array = slices[i].array,
+                         .name = slices[i].piece.block->name,
+                         .begin = slices[i].piece.begin,
+                         .end = slices[i].piece.end,
+                         .type = snapshot.type(i)};
       const hdf5::Id dataset = hdf5::create_dataset(
           frame.id(), source.dataset(), hdf5::stored_type(source.type), {source.end - source.begin}, layout);
       hdf5::write_attribute(dataset, "begin", source.begin);
@@ -179,7 +179,7 @@ at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin
   const auto size = static_cast<int64_t>(elements.element_size());
   const std::span<std::byte> out = bytes_of(elements);
   int64_t filled = begin;  // the elements before this one have been read
-  for (const Source* source : found->second) {
+  for (const StoredSlice* source : found->second) {
     if (source->end <= begin || source->begin >= end) continue;
     if (source->begin > filled || source->type != elements.scalar_type()) break;
     read_checked(File(folder_ / source->file, O_RDONLY), *source,
@@ -200,7 +200,7 @@ at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin
 
 void read_into(const Reader& reader, parallel::ParameterSpace& space, bool moments) {
   for (const StateArray array : saved_arrays(moments)) {
-    for (const parallel::Piece& piece : space.owned_pieces()) {
+    for (const parallel::BlockSlice& piece : space.owned_pieces()) {
       const auto type = common::state_type(space.options().precision, piece.range->traits);
       space.write(piece, array, reader.read(array, piece.block->name, piece.begin, piece.end).to(type));
     }
@@ -211,8 +211,8 @@ std::vector<std::string> damage_of_rank_file(const fs::path& folder, const std::
                                              const Contents& contents) {
   std::vector<std::string> damage;
   const fs::path path = folder / file_name;
-  std::vector<const Source*> sources;
-  for (const Source& s : contents.sources)
+  std::vector<const StoredSlice*> sources;
+  for (const StoredSlice& s : contents.sources)
     if (s.file == file_name) sources.push_back(&s);
   if (!fs::exists(path)) {
     damage.push_back(fmt::format("{} is missing", path.string()));
@@ -223,13 +223,13 @@ std::vector<std::string> damage_of_rank_file(const fs::path& folder, const std::
   }
   try {
     const File file(path, O_RDONLY);
-    for (const Source* source : sources) try {
+    for (const StoredSlice* source : sources) try {
         read_checked(file, *source, [](std::span<const std::byte>, int64_t) {});
       } catch (const SystemError& error) {
         damage.push_back(fmt::format("{}: {}", source->describe(), error.what()));
       }
     const hdf5::Id opened = hdf5::open_file(path);
-    for (const Source* source : sources) try {
+    for (const StoredSlice* source : sources) try {
         check_dataset(opened, *source);
       } catch (const SystemError& error) {
         damage.push_back(fmt::format("{} of {}: {}", source->describe(), path.string(), error.what()));

@@ -26,7 +26,7 @@ namespace sisa::checkpoint {
 
 // What is saved as one dataset.
 struct Slice {
-  parallel::Piece piece;
+  parallel::BlockSlice piece;
   parallel::StateArray array;
 };
 
@@ -57,8 +57,8 @@ class Snapshot {
 };
 
 // Writes folder/rank-NNNNN.h5, which must not exist, and forces it to the disk. Throws SystemError.
-std::vector<Source> write_rank_file(const std::filesystem::path& folder, int rank, const Snapshot& snapshot,
-                                    const Disk& disk);
+std::vector<StoredSlice> write_rank_file(const std::filesystem::path& folder, int rank,
+                                         const Snapshot& snapshot, const Disk& disk);
 
 // Reads any interval of any array of a checkpoint from the files that contain it.
 class Reader {
@@ -70,7 +70,7 @@ class Reader {
 
  private:
   std::filesystem::path folder_;
-  std::map<std::pair<parallel::StateArray, std::string>, std::vector<const Source*>> sources_;
+  std::map<std::pair<parallel::StateArray, std::string>, std::vector<const StoredSlice*>> sources_;
 };
 
 // Reads the weights that this rank owns and, with `moments`, their moments into `space`, and converts number

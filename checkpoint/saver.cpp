@@ -83,13 +83,14 @@ std::optional<SaveReport> Saver::poll() {
   or_abandon([&] {
     if (!save_->publishing) {
       if (!everywhere(is_ready(save_->written))) return;
-      std::vector<Source> own;
+      std::vector<StoredSlice> own;
       world.together([&] { own = save_->written.get(); });
       const std::vector<std::string> all = world.all_gather(to_json(own));
       save_->publishing = true;
       if (!world.is_root()) return;
       for (const std::string& text : all)
-        for (Source& source : sources_from_json(text)) save_->contents.sources.push_back(std::move(source));
+        for (StoredSlice& source : sources_from_json(text))
+          save_->contents.sources.push_back(std::move(source));
       save_->published = std::async(std::launch::async, [this] { return publish(); });
     } else if (everywhere(!world.is_root() || is_ready(save_->published))) {
       json published;

@@ -77,9 +77,9 @@ class Saver {
     std::vector<std::string> remarks;  // of the root
     Clock::time_point started = Clock::now();
     double seconds_blocked = 0;
-    bool publishing = false;                   // whether the files of all ranks are written
-    std::future<std::vector<Source>> written;  // the file of this rank
-    std::future<Published> published;          // on the root
+    bool publishing = false;                        // whether the files of all ranks are written
+    std::future<std::vector<StoredSlice>> written;  // the file of this rank
+    std::future<Published> published;               // on the root
   };
   // Called on the root alone.
   void prepare(int64_t bytes);

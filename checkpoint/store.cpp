@@ -28,7 +28,8 @@ using nlohmann::json;
 void check_lengths(const fs::path& folder, const Contents& contents) {
   std::map<std::string, int64_t> lengths;
   for (int rank = 0; rank < contents.world_size; ++rank) lengths[rank_file_name(rank)] = 1;
-  for (const Source& s : contents.sources) lengths[s.file] = std::max(lengths[s.file], s.offset + s.bytes());
+  for (const StoredSlice& s : contents.sources)
+    lengths[s.file] = std::max(lengths[s.file], s.offset + s.bytes());
   for (const auto& [file, length] : lengths) {
     std::error_code code;
     const auto size = fs::file_size(folder / file, code);

@@ -49,7 +49,7 @@ at::Tensor sum_of_squares(const ParameterSpace& space) {
     return sums.sum();
   }
   const at::Tensor sum = at::zeros({}, at::kDouble);
-  for (const Range& range : ranges) {
+  for (const FlatRange& range : ranges) {
     const at::Tensor owned = range.owned(range.gradients);
     *sum.data_ptr<double>() +=
         sum_of_squares_cpu(number(owned.scalar_type()), owned.data_ptr(), owned.numel());
@@ -57,7 +57,7 @@ at::Tensor sum_of_squares(const ParameterSpace& space) {
   return sum;
 }
 
-void update(const Range& range, const AdamWStep<double>& step) {
+void update(const FlatRange& range, const AdamWStep<double>& step) {
   const at::Tensor gradients = range.owned(range.gradients), values = range.owned(range.values);
   const AdamWSlice slice{.state = number(gradients.scalar_type()),
                          .value = number(values.scalar_type()),
@@ -90,7 +90,7 @@ AdamW::Result AdamW::step(Communicator& communicator, double gradient_scale, dou
 
   ++updates_;
   const auto t = static_cast<double>(updates_);
-  for (const Range& range : space_.ranges()) {
+  for (const FlatRange& range : space_.ranges()) {
     const common::ParameterTraits& traits = range.traits;
     const double learning_rate = lr_factor * (options_.learning_rate * traits.lr_scale);
     const bool decays = !traits.never_decays && (traits.kind == common::ParameterKind::matrix ||

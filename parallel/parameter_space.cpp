@@ -22,14 +22,14 @@ int64_t round_up(int64_t n, int64_t multiple) {
 }
 
 // The position of a block's first element within its range.
-int64_t block_begin(const Range::Placement& placement, const common::Block& block) {
+int64_t block_begin(const FlatRange::Placement& placement, const common::Block& block) {
   return placement.offset + block.row * placement.parameter->columns;
 }
 
 // Appends the runs of logical elements that lie at the physical positions [begin, end) of a range. There is
 // at most one run per block, since a block's elements are stored in row-major order too.
-void append_pieces(const Range& range, int64_t begin, int64_t end, std::vector<Piece>& pieces) {
-  for (const Range::Placement& placement : range.placements) {
+void append_pieces(const FlatRange& range, int64_t begin, int64_t end, std::vector<BlockSlice>& pieces) {
+  for (const FlatRange::Placement& placement : range.placements) {
     const int64_t stride = placement.parameter->columns;
     for (const common::Block& block : placement.parameter->blocks) {
       const auto elements_before = [&](int64_t position) {
@@ -47,7 +47,7 @@ void append_pieces(const Range& range, int64_t begin, int64_t end, std::vector<P
 // first of them, at `column`. From there to its last element there are `span` cells, which include the
 // padding between rows.
 struct Extent {
-  explicit Extent(const Piece& piece)
+  explicit Extent(const BlockSlice& piece)
       : stride(piece.placement->parameter->columns), columns(piece.block->columns()) {
     const int64_t first_row = piece.begin / columns, last_row = (piece.end - 1) / columns;
     rows = last_row - first_row + 1;
@@ -72,7 +72,7 @@ ParameterSpace::ParameterSpace(std::vector<common::Parameter*> parameters, const
           block.row + block.rows() <= parameter->rows && block.columns() <= parameter->columns, block.name,
           " does not fit into ", parameter->name);
     const common::ParameterTraits& traits = parameter->traits;
-    auto range = std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) {
+    auto range = std::find_if(ranges_.begin(), ranges_.end(), [&](const FlatRange& r) {
       return r.bucket == parameter->bucket && r.traits == traits;
     });
     if (range == ranges_.end()) {
@@ -87,10 +87,10 @@ ParameterSpace::ParameterSpace(std::vector<common::Parameter*> parameters, const
     range->placements.push_back({parameter, offset});
     range->size = offset + parameter->numel();
   }
-  for (Range& range : ranges_) allocate(range);
+  for (FlatRange& range : ranges_) allocate(range);
 }
 
-void ParameterSpace::allocate(Range& range) const {
+void ParameterSpace::allocate(FlatRange& range) const {
   const auto value_options = at::device(options_.device).dtype(value_type(options_.precision, range.traits));
   const auto state_options = at::device(options_.device).dtype(state_type(options_.precision, range.traits));
   range.size = round_up(range.size, world_size_ * slice_alignment);
@@ -118,9 +118,9 @@ void ParameterSpace::allocate(Range& range) const {
 }
 
 void ParameterSpace::initialise(uint64_t seed) {
-  for (Range& range : ranges_) {
+  for (FlatRange& range : ranges_) {
     const at::Tensor drawn = at::zeros({range.size}, at::kDouble);
-    for (const Range::Placement& placement : range.placements)
+    for (const FlatRange::Placement& placement : range.placements)
       for (const common::Block& block : placement.parameter->blocks) {
         const int64_t columns = block.columns(), stride = placement.parameter->columns;
         double* const begin = drawn.data_ptr<double>() + block_begin(placement, block);
@@ -138,12 +138,12 @@ void ParameterSpace::initialise(uint64_t seed) {
 }
 
 void ParameterSpace::zero_gradients() {
-  for (Range& range : ranges_) range.gradients.zero_();
+  for (FlatRange& range : ranges_) range.gradients.zero_();
 }
 
 void ParameterSpace::reduce_gradients(Communicator& communicator) {
   communicator.group_begin();
-  for (const Range& range : ranges_) {
+  for (const FlatRange& range : ranges_) {
     if (options_.sharded)
       communicator.reduce_scatter(range.gradients, range.owned(range.gradients));
     else
@@ -155,34 +155,34 @@ void ParameterSpace::reduce_gradients(Communicator& communicator) {
 void ParameterSpace::gather_values(Communicator& communicator) {
   if (!options_.sharded) return;
   communicator.group_begin();
-  for (const Range& range : ranges_) communicator.all_gather(range.owned(range.values), range.values);
+  for (const FlatRange& range : ranges_) communicator.all_gather(range.owned(range.values), range.values);
   communicator.group_end();
 }
 
 void ParameterSpace::round_masters() {
-  for (const Range& range : ranges_)
+  for (const FlatRange& range : ranges_)
     if (has_own_masters(range)) range.owned(range.values).copy_(range.masters);
 }
 
-bool ParameterSpace::has_own_masters(const Range& range) const {
+bool ParameterSpace::has_own_masters(const FlatRange& range) const {
   return range.masters.defined() && !range.masters.is_alias_of(range.values);
 }
 
-std::vector<Piece> ParameterSpace::pieces_to_save(int rank, int world_size) const {
-  std::vector<Piece> pieces;
-  for (const Range& range : ranges_)
+std::vector<BlockSlice> ParameterSpace::pieces_to_save(int rank, int world_size) const {
+  std::vector<BlockSlice> pieces;
+  for (const FlatRange& range : ranges_)
     append_pieces(range, range.size * rank / world_size, range.size * (rank + 1) / world_size, pieces);
   return pieces;
 }
 
-std::vector<Piece> ParameterSpace::owned_pieces() const {
-  std::vector<Piece> pieces;
-  for (const Range& range : ranges_) append_pieces(range, range.owned_begin, range.owned_end, pieces);
+std::vector<BlockSlice> ParameterSpace::owned_pieces() const {
+  std::vector<BlockSlice> pieces;
+  for (const FlatRange& range : ranges_) append_pieces(range, range.owned_begin, range.owned_end, pieces);
   return pieces;
 }
 
-at::Tensor ParameterSpace::cells(const Piece& piece, StateArray array) const {
-  const Range& range = *piece.range;
+at::Tensor ParameterSpace::cells(const BlockSlice& piece, StateArray array) const {
+  const FlatRange& range = *piece.range;
   const at::Tensor& state = array == StateArray::moment1   ? range.moment1
                             : array == StateArray::moment2 ? range.moment2
                             : options_.training            ? range.masters
@@ -196,11 +196,11 @@ at::Tensor ParameterSpace::cells(const Piece& piece, StateArray array) const {
   return state.narrow(0, extent.position - range.owned_begin, extent.span);
 }
 
-size_t cell_count(const Piece& piece) {
+size_t cell_count(const BlockSlice& piece) {
   return static_cast<size_t>(Extent(piece).span);
 }
 
-void copy_without_padding(const Piece& piece, size_t element_size, std::span<const std::byte> cells,
+void copy_without_padding(const BlockSlice& piece, size_t element_size, std::span<const std::byte> cells,
                           std::span<std::byte> elements) {
   const Extent extent(piece);
   TORCH_INTERNAL_ASSERT(cells.size() == static_cast<size_t>(extent.span) * element_size &&
@@ -216,7 +216,7 @@ void copy_without_padding(const Piece& piece, size_t element_size, std::span<con
   }
 }
 
-at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
+at::Tensor ParameterSpace::read(const BlockSlice& piece, StateArray array) const {
   const at::Tensor on_host =
       cells(piece, array).to(at::kCPU, state_type(options_.precision, piece.range->traits));
   const at::Tensor elements = at::empty({piece.end - piece.begin}, on_host.scalar_type());
@@ -226,7 +226,7 @@ at::Tensor ParameterSpace::read(const Piece& piece, StateArray array) const {
   return elements;
 }
 
-void ParameterSpace::write(const Piece& piece, StateArray array, const at::Tensor& elements) {
+void ParameterSpace::write(const BlockSlice& piece, StateArray array, const at::Tensor& elements) {
   TORCH_INTERNAL_ASSERT(elements.numel() == piece.end - piece.begin);
   const Extent extent(piece);
   const auto type = state_type(options_.precision, piece.range->traits);
@@ -242,7 +242,7 @@ ParameterSpace::Memory ParameterSpace::memory() const {
     return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
   };
   Memory memory;
-  for (const Range& range : ranges_) {
+  for (const FlatRange& range : ranges_) {
     memory.values += bytes(range.values);
     memory.gradients += bytes(range.gradients);
     memory.masters += has_own_masters(range) ? bytes(range.masters) : 0;

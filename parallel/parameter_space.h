@@ -20,7 +20,7 @@ namespace sisa::parallel {
 // traits. They therefore share number types, learning rate and weight decay. Every parameter starts at a
 // multiple of 256 bytes, and the end is padded so that the range divides evenly by the world size. Sharding,
 // reduction, clipping, updating, checkpointing and counting are loops over ranges.
-struct Range {
+struct FlatRange {
   std::string bucket;
   common::ParameterTraits traits;
   int64_t size = 0;                        // elements, including padding
@@ -45,9 +45,9 @@ struct Range {
 
 // A run of logical elements [begin, end) of one block, in row-major order. Checkpoints are written and read
 // in this unit, which does not depend on padding or on the number of ranks.
-struct Piece {
-  const Range* range;
-  const Range::Placement* placement;
+struct BlockSlice {
+  const FlatRange* range;
+  const FlatRange::Placement* placement;
   const common::Block* block;
   int64_t begin, end;
 };
@@ -55,10 +55,10 @@ struct Piece {
 enum class StateArray { weights, moment1, moment2 };  // weights: masters where they exist, else values
 
 // The number of elements of the tensor that ParameterSpace::cells returns.
-size_t cell_count(const Piece& piece);
+size_t cell_count(const BlockSlice& piece);
 // Copies a piece's elements out of its cells (see ParameterSpace::cells), leaving out the padding between
 // rows. Both spans are host memory with `element_size` bytes per element. May be called from any thread.
-void copy_without_padding(const Piece& piece, size_t element_size, std::span<const std::byte> cells,
+void copy_without_padding(const BlockSlice& piece, size_t element_size, std::span<const std::byte> cells,
                           std::span<std::byte> elements);
 
 class ParameterSpace {
@@ -81,8 +81,8 @@ class ParameterSpace {
 
   const Options& options() const { return options_; }
   const std::vector<common::Parameter*>& parameters() const { return parameters_; }
-  std::vector<Range>& ranges() { return ranges_; }
-  const std::vector<Range>& ranges() const { return ranges_; }
+  std::vector<FlatRange>& ranges() { return ranges_; }
+  const std::vector<FlatRange>& ranges() const { return ranges_; }
 
   // Draws the initial weights (common::initial_values). They depend on the seed alone and not on world size,
   // padding or device.
@@ -98,16 +98,16 @@ class ParameterSpace {
 
   // The pieces that `rank` of `world_size` writes to a checkpoint. Together with those of the other ranks
   // they cover every logical element exactly once; replicated spaces share the work as sharded ones do.
-  std::vector<Piece> pieces_to_save(int rank, int world_size) const;
+  std::vector<BlockSlice> pieces_to_save(int rank, int world_size) const;
   // The pieces whose state this rank holds and must therefore read from a checkpoint. As all ranks need all
   // weights, call round_masters and gather_values after loading the owned pieces.
-  std::vector<Piece> owned_pieces() const;
+  std::vector<BlockSlice> owned_pieces() const;
   // The memory of `array` from the piece's first to its last element, including the padding between rows:
   // 1-D, on the device, of state_type (the weights of a space without training are of value_type).
-  at::Tensor cells(const Piece& piece, StateArray array) const;
+  at::Tensor cells(const BlockSlice& piece, StateArray array) const;
   // Copy a piece's elements to or from a contiguous 1-D CPU tensor of state_type.
-  at::Tensor read(const Piece& piece, StateArray array) const;
-  void write(const Piece& piece, StateArray array, const at::Tensor& elements);
+  at::Tensor read(const BlockSlice& piece, StateArray array) const;
+  void write(const BlockSlice& piece, StateArray array, const at::Tensor& elements);
 
   int64_t num_parameters() const { return common::count_elements(parameters_); }  // logical elements
   // Bytes on this rank.
@@ -117,13 +117,13 @@ class ParameterSpace {
   Memory memory() const;
 
  private:
-  void allocate(Range& range) const;
-  bool has_own_masters(const Range& range) const;  // false if they share the memory of `values`
+  void allocate(FlatRange& range) const;
+  bool has_own_masters(const FlatRange& range) const;  // false if they share the memory of `values`
 
   std::vector<common::Parameter*> parameters_;
   Options options_;
   int rank_, world_size_;
-  std::vector<Range> ranges_;
+  std::vector<FlatRange> ranges_;
 };
 
 }  // namespace sisa::parallel

@@ -123,7 +123,7 @@ BlockSource::BlockSource(const std::vector<Input>& inputs, const std::vector<Uni
     if (!done(unit)) waiting_.push_back({unit, team.member, team.members, nullptr});
 }
 
-bool BlockSource::next(Block& block) {
+bool BlockSource::next(InputBlock& block) {
   std::unique_lock lock(mutex_);
   while (!stopped_) {
     const auto idle = std::find_if(open_.begin(), open_.end(), [](const Stream& s) { return !s.busy; });
@@ -172,7 +172,7 @@ void BlockSource::open(Stream& stream) const {
   stream.lines = holds_lines(input.path) || (!input.regular && stream.stream->first_character() == '{');
 }
 
-bool BlockSource::read(Stream& stream, Block& block) const {
+bool BlockSource::read(Stream& stream, InputBlock& block) const {
   block.unit = stream.unit;
   block.number = stream.next_block;
   if (!stream.stream) open(stream);
@@ -193,7 +193,7 @@ bool BlockSource::read(Stream& stream, Block& block) const {
   return false;
 }
 
-int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
+int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,
                    const BlockVisitor& visitor) {
   const auto of = [&](size_t input) -> DocumentVisitor {
     return {.document = [&visitor, input](std::string_view text) { visitor.document(input, text); },
@@ -221,7 +221,7 @@ int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Blo
   return 0;
 }
 
-int64_t lines_before(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
+int64_t lines_before(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,
                      int64_t block_bytes) {
   if (unit.kind == Unit::Kind::files) return 0;
   if (!inputs[unit.first].regular) return block.lines_before;

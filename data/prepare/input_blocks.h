@@ -42,7 +42,7 @@ struct Unit {
 // The units of the inputs, in the order of the documents. Small files share a unit.
 std::vector<Unit> list_units(const std::vector<Input>& inputs, int64_t block_bytes);
 
-struct Block {
+struct InputBlock {
   size_t unit = 0;
   int64_t number = 0;       // within its unit
   bool last = true;         // the last one of its unit
@@ -66,7 +66,7 @@ class BlockSource {
   // Gives the next block to the calling thread, which may be any; false if there is none left. Streams are
   // read in this call, each by one thread at a time. Throws Error, with the block's unit set, if a stream
   // cannot be read; from then on calls return false.
-  bool next(Block& block);
+  bool next(InputBlock& block);
   void stop();  // from now on next() returns false
 
  private:
@@ -78,7 +78,7 @@ class BlockSource {
     int64_t next_block = 0, lines_before = 0, consumed = 0;
   };
   // Reads up to the next block of this part; false if the stream ended with a block of another part.
-  bool read(Stream& stream, Block& block) const;
+  bool read(Stream& stream, InputBlock& block) const;
   void open(Stream& stream) const;
 
   const std::vector<Input>& inputs_;
@@ -98,10 +98,10 @@ struct BlockVisitor {
   std::function<void(size_t input, int64_t line, const std::string& reason, std::string_view advice)> bad;
 };
 // Passes the documents of a block to the visitor. Returns the number of lines; 0 for a block of whole files.
-int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
+int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,
                    const BlockVisitor& visitor);
 // The number of lines of its file before the block. Reads the file up to the block.
-int64_t lines_before(const std::vector<Input>& inputs, const Unit& unit, const Block& block,
+int64_t lines_before(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,
                      int64_t block_bytes);
 
 }  // namespace sisa::data

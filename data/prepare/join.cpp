@@ -52,9 +52,9 @@ struct PlannedFile {
   int64_t tokens = 0, documents = 0, text_bytes = 0;
 };
 
-class Plan {
+class FileLayout {
  public:
-  explicit Plan(int64_t file_tokens) : file_tokens_(file_tokens) {}
+  explicit FileLayout(int64_t file_tokens) : file_tokens_(file_tokens) {}
   void add(Split split, const Extent& extent, int64_t text_bytes) {
     auto& [open, number] = splits_[split == Split::train ? 0 : 1];
     if (!open) {
@@ -289,7 +289,7 @@ class Joiner {
   const JoinOptions& options_;
   const Tokenizer& tokenizer_;
   HoldOut hold_out_;
-  Plan plan_;
+  FileLayout plan_;
   Manifest manifest_;
   int64_t text_bytes_ = 0;
   // The piece, and the index in it, of each document that repeats an earlier one.

@@ -27,7 +27,7 @@ struct PieceInfo {
   uint64_t job = 0;           // the hash of Preparation::job()
   uint64_t content_hash = 0;  // of the block's text if it is from a pipe; 0 if it is from a file
   uint64_t input = 0;         // the index of the block's first input
-  uint64_t input_bytes = 0;   // see Block
+  uint64_t input_bytes = 0;   // see InputBlock
   uint64_t last = 0;          // 1 for the last block of its unit
   uint64_t lines = 0;         // what read_block returned
   uint64_t bytes_per_id = 2;  // 2 or 4

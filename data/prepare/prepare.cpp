@@ -192,7 +192,7 @@ void Preparation::tokenize(int part, int num_parts) {
   std::exception_ptr error;
   std::pair<size_t, int64_t> failed;  // unit and number of the first block that failed
   common::parallel_for(options_.threads, options_.threads, [&](int64_t) {
-    Block block;
+    InputBlock block;
     try {
       while (!stopping_ && source.next(block)) make_piece(block);
     } catch (...) {
@@ -205,7 +205,7 @@ void Preparation::tokenize(int part, int num_parts) {
   if (error) std::rethrow_exception(error);
 }
 
-void Preparation::make_piece(const Block& block) {
+void Preparation::make_piece(const InputBlock& block) {
   const Unit& unit = units_[block.unit];
   const Input& input = inputs_[unit.first];
   const fs::path path = piece_path(block.unit, block.number);

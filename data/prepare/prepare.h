@@ -80,7 +80,7 @@ class Preparation {
   void lock();
   void clear();
   void tidy();
-  void make_piece(const Block& block);
+  void make_piece(const InputBlock& block);
 
   PrepareOptions options_;
   const Tokenizer& tokenizer_;

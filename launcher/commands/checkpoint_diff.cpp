@@ -157,7 +157,7 @@ class ArrayComparison {
     std::map<std::string, std::vector<int64_t>> shapes;
     for (const Array& array : contents.arrays) shapes[array.name] = array.shape;
     std::map<Key, Stored> result;
-    for (const checkpoint::Source& source : contents.sources)
+    for (const checkpoint::StoredSlice& source : contents.sources)
       result[{source.array, source.name}] = {shapes.at(source.name), source.type};
     return result;
   }

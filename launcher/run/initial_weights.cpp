@@ -66,7 +66,7 @@ std::string read_into(const SafetensorsFile& file, parallel::ParameterSpace& spa
         "another file.",
         file.path(), differences);
 
-  for (const parallel::Piece& piece : space.owned_pieces()) {
+  for (const parallel::BlockSlice& piece : space.owned_pieces()) {
     const std::string& name = piece.block->name;
     const auto type = common::state_type(space.options().precision, piece.range->traits);
     const at::Tensor elements = read_finite(file, name, piece.begin, piece.end, type);

@@ -61,14 +61,14 @@ TEST(Rectangles, CoverEveryIntervalExactlyAndInOrder) {
 }
 
 TEST(Contents, SurvivesJson) {
-  const checkpoint::Source source{.file = "rank-00001.h5",
-                                  .array = parallel::StateArray::moment2,
-                                  .name = "layers.0.\"x\"",
-                                  .begin = 5,
-                                  .end = int64_t{1} << 40,
-                                  .type = c10::kBFloat16,
-                                  .offset = int64_t{1} << 50,
-                                  .checksum = 0xfedcba9876543210};
+  const checkpoint::StoredSlice source{.file = "rank-00001.h5",
+                                       .array = parallel::StateArray::moment2,
+                                       .name = "layers.0.\"x\"",
+                                       .begin = 5,
+                                       .end = int64_t{1} << 40,
+                                       .type = c10::kBFloat16,
+                                       .offset = int64_t{1} << 50,
+                                       .checksum = 0xfedcba9876543210};
   const auto back = checkpoint::sources_from_json(checkpoint::to_json({source}));
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0].describe(), source.describe());

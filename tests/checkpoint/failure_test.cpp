@@ -24,8 +24,8 @@ namespace fs = std::filesystem;
 using checkpoint::Disk;
 using checkpoint::Entry;
 using checkpoint::Saver;
-using checkpoint::Source;
 using checkpoint::Store;
+using checkpoint::StoredSlice;
 using common::Precision;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -39,7 +39,7 @@ class Damage : public RunFolder {
     save(2);
   }
   fs::path newest() const { return folder / "step-2"; }
-  Source some_source(size_t i) const { return checkpoint::read_master(newest()).sources.at(i); }
+  StoredSlice some_source(size_t i) const { return checkpoint::read_master(newest()).sources.at(i); }
 
   // Checks that verify() of the newest checkpoint finds `what` and that a run falls back to the one before
   // and says so.
@@ -69,7 +69,7 @@ TEST_F(Damage, NoneIsFoundWhereThereIsNone) {
 TEST_F(Damage, AFlippedBitIsFoundInEveryDatasetByName) {
   for (size_t i = 0; i < 3; ++i) {
     const auto contents = checkpoint::read_master(newest());
-    const Source source = contents.sources[i * (contents.sources.size() - 1) / 2];
+    const StoredSlice source = contents.sources[i * (contents.sources.size() - 1) / 2];
     const int64_t byte = source.offset + source.bytes() - 1;
     on_root([&] { flip_bit(newest() / source.file, byte); });
     expect_found(AllOf(HasSubstr(source.describe()), HasSubstr("checksum")));
@@ -81,7 +81,7 @@ TEST_F(Damage, AFlippedBitIsFoundInEveryDatasetByName) {
 }
 
 TEST_F(Damage, ATruncatedFileIsFound) {
-  const Source last = checkpoint::read_master(newest()).sources.back();
+  const StoredSlice last = checkpoint::read_master(newest()).sources.back();
   on_root(
       [&] { fs::resize_file(newest() / last.file, static_cast<uintmax_t>(last.offset + last.bytes() - 1)); });
   EXPECT_FALSE(store.find(2).complete());
@@ -90,7 +90,7 @@ TEST_F(Damage, ATruncatedFileIsFound) {
 }
 
 TEST_F(Damage, AMissingFileIsFound) {
-  const Source source = some_source(0);
+  const StoredSlice source = some_source(0);
   on_root([&] { fs::remove(newest() / source.file); });
   EXPECT_FALSE(store.find(2).complete());
   expect_found(AllOf(HasSubstr(source.file + " is missing"), HasSubstr(source.name)));
@@ -116,7 +116,7 @@ TEST_F(Damage, AnyFlippedBitOfTheMasterIsFound) {
 // All bytes of the data exist, but HDF5 does not find them: a program that reads the master file would see
 // NaN.
 TEST_F(Damage, ADatasetThatTheMasterCannotReachIsFound) {
-  const Source source = some_source(1);
+  const StoredSlice source = some_source(1);
   on_root([&] {
     const hid_t file = H5Fopen((newest() / source.file).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
     ASSERT_GE(file, 0);

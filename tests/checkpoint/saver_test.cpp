@@ -59,7 +59,7 @@ TEST_F(SaverTest, SavesTheStateOfTheStartWhileTrainingChangesIt) {
     Saver saver(store);
     saver.start(state(3), model.space);
     EXPECT_TRUE(saver.running());
-    for (parallel::Range& range : model.space.ranges()) {
+    for (parallel::FlatRange& range : model.space.ranges()) {
       range.values.detach().fill_(-1);
       range.masters.detach().fill_(-1);
       range.moment1.fill_(-1);

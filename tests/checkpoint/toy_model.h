@@ -94,7 +94,7 @@ struct ToyModel {
 
   // Sets everything that this rank owns to its expected values.
   ToyModel& fill() {
-    for (const parallel::Piece& p : space.owned_pieces())
+    for (const parallel::BlockSlice& p : space.owned_pieces())
       for (const auto array : all_arrays)
         if (array == parallel::StateArray::weights || space.options().training)
           space.write(p, array,
@@ -105,7 +105,7 @@ struct ToyModel {
 
   // Checks that this rank owns the values with which a model of the precision `saved_as` was filled.
   void expect_filled(common::Precision saved_as, bool moments = true) const {
-    for (const parallel::Piece& p : space.owned_pieces())
+    for (const parallel::BlockSlice& p : space.owned_pieces())
       for (const auto array : all_arrays) {
         if (array != parallel::StateArray::weights && !(moments && space.options().training)) continue;
         const at::Tensor right = expected(p.block->name, array, p.begin, p.end)

@@ -60,7 +60,7 @@ class DocumentReaderTest : public DataFolder {
               bad.push_back(
                   fmt::format("{}:{} {} {}", inputs[input].path.filename().string(), line, reason, advice));
             }};
-    for (Block block; source.next(block);) read_block(inputs, units[block.unit], block, visitor);
+    for (InputBlock block; source.next(block);) read_block(inputs, units[block.unit], block, visitor);
     return documents;
   }
   std::vector<std::string> read(const fs::path& path) { return read(std::vector{path}); }

@@ -34,7 +34,7 @@ class InputBlocksTest : public DataFolder {
     const auto inputs = look_at(paths);
     const auto units = list_units(inputs, block_bytes);
     BlockSource source(inputs, units, block_bytes, part, parts, [](size_t) { return false; });
-    for (Block block; source.next(block);) {
+    for (InputBlock block; source.next(block);) {
       const auto [at, fresh] = blocks.try_emplace({block.unit, block.number});
       EXPECT_TRUE(fresh) << block.unit << " " << block.number;
       read_block(inputs, units[block.unit], block,
@@ -111,7 +111,7 @@ TEST_F(InputBlocksTest, ManyStreamsAreDealtAndFewAreShared) {
       ++readers[unit];
       return true;
     });
-    Block none;
+    InputBlock none;
     EXPECT_FALSE(source.next(none));
   }
   for (size_t unit = 0; unit < 16; ++unit) EXPECT_EQ(readers[unit], 1) << unit;

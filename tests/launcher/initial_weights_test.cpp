@@ -83,7 +83,7 @@ TEST_F(InitialWeights, OfACheckpoint) {
   expect_loaded(run.string() + "@1", Precision::fp32);
   ToyModel model = toy();
   EXPECT_EQ(load_initial_weights(run, model.space, *communicator, world()), folder / "step-2");
-  for (const parallel::Range& range : model.space.ranges()) {
+  for (const parallel::FlatRange& range : model.space.ranges()) {
     EXPECT_FALSE(range.moment1.any().item<bool>());
     EXPECT_FALSE(range.moment2.any().item<bool>());
   }

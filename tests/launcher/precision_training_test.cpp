@@ -109,7 +109,7 @@ TEST(WeightDecay, ReachesBiasesAndNormsOnlyWhereAllDecay) {
     space.initialise(1);
     const auto masters = [&] {
       std::map<std::string, at::Tensor> all;
-      for (const parallel::Piece& piece : space.owned_pieces())
+      for (const parallel::BlockSlice& piece : space.owned_pieces())
         all[piece.block->name] = space.read(piece, parallel::StateArray::weights);
       return all;
     };

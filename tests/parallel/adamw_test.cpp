@@ -22,8 +22,8 @@ namespace {
 using common::Precision;
 using parallel::AdamW;
 using parallel::AdamWOptions;
+using parallel::FlatRange;
 using parallel::ParameterSpace;
-using parallel::Range;
 using parallel::WeightDecayOn;
 
 double lr_factor(int step) {
@@ -132,7 +132,7 @@ TEST_P(AdamWModes, FollowsTheFormula) {
     const auto largest_error = [](const at::Tensor& found, const at::Tensor& expected) {
       return (found.to(at::kDouble) - expected).abs().max().item<double>();
     };
-    for (const parallel::Piece& piece : space.owned_pieces()) {
+    for (const parallel::BlockSlice& piece : space.owned_pieces()) {
       const at::Tensor expected =
           reference.weights[piece.block->name].narrow(0, piece.begin, piece.end - piece.begin);
       const at::Tensor masters = space.read(piece, parallel::StateArray::weights);
@@ -163,7 +163,7 @@ TEST_P(AdamWModes, RoundsMastersIntoValues) {
   space.initialise(5);
   AdamW adamw(space, {});
   run_step(space, adamw, *communicator, 1, 1);
-  for (const Range& range : space.ranges()) {
+  for (const FlatRange& range : space.ranges()) {
     const at::Tensor values = range.values.clone();
     space.round_masters();
     EXPECT_TRUE(at::equal(range.values, values));
@@ -179,7 +179,7 @@ TEST_P(AdamWModes, SkipsWhatIsNotFinite) {
     AdamW adamw(space, {});
     run_step(space, adamw, *communicator, 1, 1);
     std::vector<at::Tensor> before;
-    for (const Range& r : space.ranges())
+    for (const FlatRange& r : space.ranges())
       for (const at::Tensor& tensor : {r.values, r.masters, r.moment1, r.moment2})
         before.push_back(tensor.clone());
 
@@ -191,7 +191,7 @@ TEST_P(AdamWModes, SkipsWhatIsNotFinite) {
     EXPECT_FALSE(std::isfinite(result.gradient_norm));
     EXPECT_EQ(adamw.updates(), 1);
     auto old = before.begin();
-    for (const Range& r : space.ranges())
+    for (const FlatRange& r : space.ranges())
       for (const at::Tensor& tensor : {r.values, r.masters, r.moment1, r.moment2})
         EXPECT_TRUE(at::equal(tensor, *old++));
 

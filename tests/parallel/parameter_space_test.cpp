@@ -15,9 +15,9 @@ namespace sisa::tests {
 namespace {
 
 using common::Precision;
+using parallel::BlockSlice;
+using parallel::FlatRange;
 using parallel::ParameterSpace;
-using parallel::Piece;
-using parallel::Range;
 using parallel::StateArray;
 
 // The order of ranges decides how checkpoints are divided among files, and in which order norms are summed.
@@ -25,9 +25,9 @@ TEST(ParameterSpace, HasARangeForEachBucketAndTraitsInOrderOfFirstUse) {
   Sample sample;
   const ParameterSpace space(sample.pointers(), {}, 0, 1);
   std::vector<std::vector<std::string>> ranges;
-  for (const Range& range : space.ranges()) {
+  for (const FlatRange& range : space.ranges()) {
     ranges.emplace_back();
-    for (const Range::Placement& placement : range.placements) {
+    for (const FlatRange::Placement& placement : range.placements) {
       ranges.back().push_back(placement.parameter->name);
       EXPECT_EQ(placement.parameter->bucket, range.bucket);
       EXPECT_EQ(placement.parameter->traits, range.traits);
@@ -47,7 +47,7 @@ TEST(ParameterSpace, AlignsAndPads) {
       for (int rank = 0; rank < world_size; ++rank) {
         Sample sample;
         const ParameterSpace space(sample.pointers(), {.precision = precision}, rank, world_size);
-        for (const Range& range : space.ranges()) {
+        for (const FlatRange& range : space.ranges()) {
           EXPECT_EQ(range.size % (64 * world_size), 0);
           EXPECT_EQ(range.owned_begin, range.size / world_size * rank);
           EXPECT_EQ(range.owned_end, range.size / world_size * (rank + 1));
@@ -73,7 +73,7 @@ TEST(ParameterSpace, AlignsAndPads) {
 TEST(ParameterSpace, BindsViewsOfItsRanges) {
   Sample sample;
   ParameterSpace space(sample.pointers(), {}, 0, 1);
-  for (Range& range : space.ranges()) {
+  for (FlatRange& range : space.ranges()) {
     range.values.copy_(at::arange(range.size));
     range.gradients.copy_(at::arange(range.size));
     for (const auto& [parameter, offset] : range.placements) {
@@ -83,7 +83,7 @@ TEST(ParameterSpace, BindsViewsOfItsRanges) {
     }
   }
   space.zero_gradients();
-  for (const Range& range : space.ranges()) EXPECT_EQ(range.gradients.count_nonzero().item<int64_t>(), 0);
+  for (const FlatRange& range : space.ranges()) EXPECT_EQ(range.gradients.count_nonzero().item<int64_t>(), 0);
 }
 
 TEST(ParameterSpace, HoldsMastersWhereTypesDiffer) {
@@ -91,7 +91,7 @@ TEST(ParameterSpace, HoldsMastersWhereTypesDiffer) {
     Sample sample;
     const ParameterSpace space(sample.pointers(), {.precision = precision}, 1, 2);
     int64_t values = 0, gradients = 0, masters = 0, moments = 0;
-    for (const Range& range : space.ranges()) {
+    for (const FlatRange& range : space.ranges()) {
       const bool own = precision == Precision::bf16 && range.traits.kind == common::ParameterKind::matrix;
       EXPECT_EQ(range.masters.is_alias_of(range.values), !own);
       values += range.size * range.values.element_size();
@@ -110,7 +110,7 @@ TEST(ParameterSpace, HoldsMastersWhereTypesDiffer) {
 TEST(ParameterSpace, HoldsOnlyValuesOutsideTraining) {
   Sample sample;
   const ParameterSpace space(sample.pointers(), {.training = false}, 1, 2);
-  for (const Range& range : space.ranges()) {
+  for (const FlatRange& range : space.ranges()) {
     EXPECT_FALSE(range.gradients.defined() || range.masters.defined() || range.moment1.defined());
     EXPECT_EQ(range.owned_end - range.owned_begin, range.size);
   }
@@ -134,7 +134,7 @@ TEST(ParameterSpace, DrawsTheSameWeightsEverywhere) {
         for (size_t j = 0; j < a.blocks.size(); ++j)
           EXPECT_TRUE(at::equal(elements(a, a.value, a.blocks[j]), elements(b, b.value, b.blocks[j])));
       }
-      for (const Range& range : space.ranges())
+      for (const FlatRange& range : space.ranges())
         EXPECT_TRUE(at::equal(range.owned(range.values), range.masters.to(range.values.scalar_type())));
     }
     Sample other;
@@ -156,11 +156,11 @@ TEST(Pieces, CoverEveryElementOnce) {
           for (const common::Block& b : p->blocks) seen[b.name].resize(static_cast<size_t>(b.numel()));
         for (int rank = 0; rank < world_size; ++rank) {
           const ParameterSpace space(sample.pointers(), {.sharded = sharded}, rank, world_size);
-          for (const Piece& piece : space.pieces_to_save(rank, world_size))
+          for (const BlockSlice& piece : space.pieces_to_save(rank, world_size))
             for (int64_t i = piece.begin; i < piece.end; ++i)
               ++seen.at(piece.block->name).at(static_cast<size_t>(i));
           int64_t owned = 0;
-          for (const Piece& piece : space.owned_pieces()) owned += piece.end - piece.begin;
+          for (const BlockSlice& piece : space.owned_pieces()) owned += piece.end - piece.begin;
           if (!sharded) {
             EXPECT_EQ(owned, space.num_parameters());
           }
@@ -172,13 +172,13 @@ TEST(Pieces, CoverEveryElementOnce) {
 
 // Writes numbers to all pieces of a space and reads them again, whole and in parts.
 void check_round_trip(ParameterSpace& space, StateArray array) {
-  const auto number = [](const Piece& piece) {
+  const auto number = [](const BlockSlice& piece) {
     return at::arange(piece.begin + 1, piece.end + 1, at::kDouble)
         .remainder(251)
         .to(state_type(Precision::fp32, piece.range->traits));
   };
-  for (const Piece& piece : space.owned_pieces()) space.write(piece, array, number(piece));
-  for (const Piece& piece : space.owned_pieces()) {
+  for (const BlockSlice& piece : space.owned_pieces()) space.write(piece, array, number(piece));
+  for (const BlockSlice& piece : space.owned_pieces()) {
     const at::Tensor read = space.read(piece, array);
     EXPECT_TRUE(read.is_contiguous() && read.dim() == 1 && read.is_cpu());
     EXPECT_EQ(read.scalar_type(), state_type(space.options().precision, piece.range->traits));
@@ -187,7 +187,7 @@ void check_round_trip(ParameterSpace& space, StateArray array) {
     for (const auto& [skip, drop] :
          std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 0}, {size / 3, size / 4}}) {
       if (skip + drop >= size) continue;
-      Piece part = piece;
+      BlockSlice part = piece;
       part.begin += skip;
       part.end -= drop;
       EXPECT_TRUE(at::equal(space.read(part, array).to(at::kFloat), number(part))) << piece.block->name;
@@ -221,14 +221,14 @@ TEST(Pieces, CarryWeightsToAnotherNumberOfRanks) {
     for (int rank = 0; rank < 5; ++rank) {
       ParameterSpace saved(plain.pointers(), {.precision = precision}, rank, 5);
       saved.initialise(3);
-      for (const Piece& piece : saved.pieces_to_save(rank, 5))
+      for (const BlockSlice& piece : saved.pieces_to_save(rank, 5))
         file[piece.block->name]
             .narrow(0, piece.begin, piece.end - piece.begin)
             .copy_(saved.read(piece, StateArray::weights));
     }
     const auto communicator = parallel::make_communicator(world(), at::kCPU);
     ParameterSpace loaded(padded.pointers(), {.precision = precision}, world().rank(), world().size());
-    for (const Piece& piece : loaded.owned_pieces())
+    for (const BlockSlice& piece : loaded.owned_pieces())
       loaded.write(piece, StateArray::weights,
                    file[piece.block->name].narrow(0, piece.begin, piece.end - piece.begin));
     loaded.round_masters();
@@ -251,7 +251,7 @@ TEST(ParameterSpace, SumsGradientsOverRanks) {
       set_gradients(space, world().rank(), 1);
       space.reduce_gradients(*communicator);
       if (sharded)
-        for (const Range& range : space.ranges())
+        for (const FlatRange& range : space.ranges())
           communicator->all_gather(range.owned(range.gradients), range.gradients);
       for (const common::Parameter* p : sample.pointers())
         for (const common::Block& block : p->blocks) {

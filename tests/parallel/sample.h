@@ -86,7 +86,7 @@ inline void set_gradients(parallel::ParameterSpace& space, int rank, int step) {
 }
 
 // Whether all cells outside blocks are zero in `whole`, a tensor of the size of the range.
-inline bool padding_is_zero(const parallel::Range& range, const at::Tensor& whole) {
+inline bool padding_is_zero(const parallel::FlatRange& range, const at::Tensor& whole) {
   const at::Tensor rest = whole.cpu().clone();
   for (const auto& [parameter, offset] : range.placements) {
     const at::Tensor stored = rest.narrow(0, offset, parameter->numel()).view(parameter->value.sizes());
@@ -97,7 +97,7 @@ inline bool padding_is_zero(const parallel::Range& range, const at::Tensor& whol
 
 // The same for the values and for the owned slices of masters and moments.
 inline bool padding_is_zero(const parallel::ParameterSpace& space) {
-  for (const parallel::Range& range : space.ranges()) {
+  for (const parallel::FlatRange& range : space.ranges()) {
     if (!padding_is_zero(range, range.values)) return false;
     for (const at::Tensor& state : {range.masters, range.moment1, range.moment2}) {
       if (!state.defined()) continue;
