@@ -25,8 +25,8 @@ struct ModelConfig {
   // The keys that the system declares (system.h). Those that are not given have the system's defaults once
   // `completed` (mixers/registry.h) has seen the config, as every network's own config has been.
   std::map<std::string, Setting> settings;
-  // Of the learning rates that the system declares, by name: what the optimizer's rate is multiplied with for
-  // the parameters in question. Absent: the system's default.
+  // For each learning rate that the system declares, by its name: the factor on the optimizer's learning rate
+  // for the parameters in question. A factor that is absent has the system's default.
   std::map<std::string, double> rate_factors;
 
   // A setting of a completed config; an internal error if the system declares no such key of that type.

@@ -32,13 +32,13 @@ struct Network {
   double in_head() const {
     return static_cast<double>(model.config().vocab_size) * static_cast<double>(model.config().d_model);
   }
-  // Of a sequence of `length` tokens, the positions that go through the layers, which for a system with a prefix
-  // are more, and how many these are for each token.
+  // The positions that go through the layers for a sequence of `length` tokens, which a system with a prefix has
+  // more of, and how many these are for each token.
   int64_t positions(int64_t length) const { return length + model.num_prefix(); }
   double per_token(int64_t length) const {
     return static_cast<double>(positions(length)) / static_cast<double>(length);
   }
-  // For a token of a sequence of `length`.
+  // The sum of a cost for one token of a sequence of `length` tokens.
   double sum_over_mixers(int64_t length, double MixerCosts::*cost) const {
     double sum = 0;
     for (const auto& layer : model.layers()) sum += layer->mixer().costs(positions(length)).*cost;

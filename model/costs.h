@@ -28,15 +28,15 @@ double usual_training_flops(const ModelConfig& config, int64_t sequence_length);
 // and writes each of its outputs once. The first `recomputed_layers` go forward twice
 // (LanguageModel::set_recomputed_layers).
 //
-// Sizes are logical ones; what pads them adds less than 1 % to the paper's. Left out: what is one number a
-// token (ids, losses, norms' scales), what all sequences share (cosines and sines of positions), exponents.
+// Sizes are logical; padding adds less than 1 % to those of the paper. Not counted: what is one number a token
+// (ids, losses, norms' scales), what all sequences share (cosines and sines of positions), and exponents.
 //
-// Of activations, for a token.
+// The bytes of activations, for a token.
 double activation_bytes(const ModelConfig& config, int64_t sequence_length, int64_t recomputed_layers = 0);
-// Of matrices and their gradients, for a micro-batch of so many tokens.
+// The bytes of matrices and of their gradients, for a micro-batch of so many tokens.
 double weight_bytes(const ModelConfig& config, int64_t tokens, int64_t recomputed_layers = 0);
 
-// Bytes of the cache, for a token of a sequence of so many, in bf16 on a GPU.
+// Bytes of the cache for each token of a sequence of so many, in bf16 on a GPU.
 double cache_bytes(const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace sisa::model

@@ -37,7 +37,7 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
         of_outputs.push_back(gradient);
       }
     }
-    // Of everything, not of the inputs alone: parameters' gradients are added by nodes that no input needs.
+    // This differentiates everything and not the inputs alone: nodes that no input needs add parameters' gradients.
     torch::autograd::backward(outputs, of_outputs);
     return {in.x.grad(), in.delta.defined() ? in.delta.grad() : at::Tensor(), {}};
   }

@@ -42,7 +42,7 @@ using Command = std::variant<
     CheckpointListArguments, CheckpointVerifyArguments, CheckpointInspectArguments, CheckpointPruneArguments,
     CheckpointDiffArguments, CheckpointExportArguments, CheckpointImportArguments, CheckpointProbeArguments>;
 
-// Of commands that have no advice of their own.
+// The advice of commands that have none of their own.
 template <typename Arguments>
 const char* out_of_memory_advice(const Arguments&) {
   return "Let other programs use less, or take a machine that has more.";

@@ -81,7 +81,7 @@ RecipeKey system_key(const Key& first) {
       .belongs_to = first.only_with
                         ? fmt::format("model.{}: {}", first.only_with->key, first.only_with->value)
                         : choice_of_system([=](const System& s) { return s.find_key(name) != nullptr; }),
-      // Of another system's key, too, the value must be one that it may have.
+      // A key of another system, too, must have a value that it allows.
       .read =
           [=](const Yaml& value, Recipe& recipe) {
             const Key* key = find(recipe);

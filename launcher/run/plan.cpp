@@ -32,8 +32,8 @@ double bytes_per_token(const Recipe& recipe, int64_t ranks) {
   const double weights =
       model::weight_bytes(recipe.model, micro_batch * recipe.data.sequence_length, recipe.train.recompute) *
       static_cast<double>((samples + micro_batch - 1) / micro_batch);
-  // Of each parameter, on every rank: its gradient is cleared and its value written; where it is updated: the
-  // gradient is read for the norm and for AdamW, which reads and writes master and moments.
+  // For each parameter every rank clears the gradient and writes the value. The rank that updates it reads the
+  // gradient for the norm and for AdamW, which reads and writes master and moments.
   const double everywhere = 4 + 2, owned = 2 * 4 + 3 * 2 * 4;
   const double update = N * (everywhere + owned / (recipe.optimizer.sharded ? n : 1));
   return model::activation_bytes(recipe.model, recipe.data.sequence_length, recipe.train.recompute) +

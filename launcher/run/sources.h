@@ -30,7 +30,7 @@ class Sources {
   Rows rows(int64_t num_samples) const;
   // Opens the training split of each source that is text anew. Not collective.
   std::vector<data::TokenDataset> open_training_text() const;
-  // Of what is trained on, of all sources: a resumed run compares it.
+  // Stands for what all sources train on: a resumed run compares it.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:

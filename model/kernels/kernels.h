@@ -31,8 +31,8 @@ void swiglu(const Bf16* gate_up, int64_t rows, int64_t columns, Bf16* output, vo
 void swiglu_backward(const Bf16* gate_up, const Bf16* output_gradient, int64_t rows, int64_t columns,
                      Bf16* gradient, void* stream);
 
-// Of each row of logits (rows, columns), of which the first vocab_size count: the cross entropy with the
-// row's target, in fp32, and its gradient softmax - onehot, 0 in the other columns, which overwrites the
+// For each row of logits (rows, columns), of which the first vocab_size columns count: the cross entropy with
+// the row's target, in fp32. Its gradient softmax - onehot, which is 0 in the other columns, overwrites the
 // logits. columns: a multiple of 8, at most most_logits.
 constexpr int64_t most_logits = 65536;
 void cross_entropy(Bf16* logits, const int64_t* targets, int64_t rows, int64_t columns, int64_t vocab_size,

@@ -25,7 +25,7 @@ struct Tile {
 
   uint8_t* data;
 
-  // Of the 16 bytes that begin with `column`.
+  // The address of the 16 bytes that begin with `column`.
   __device__ uint8_t* at(int row, int column) const {
     return data + column / chunk * chunk_bytes + row * row_bytes +
            (column % chunk * number_bytes ^ permutation(row));

@@ -85,11 +85,11 @@ Result attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& 
       throw Error(
           "Attention in Double runs on the CPU only. Choose run.precision bf16 or fp32, or run.device cpu.");
     constexpr int64_t widest_flash = 256;
-    // cuDNN, the fastest, makes a plan for each shape: not for keys that grow by a token at a time.
-    // Nor for a single token, which it refuses.
+    // cuDNN, the fastest, makes a plan for each shape, so that it is not used for keys that grow by a token at a
+    // time. It refuses a single token.
     const bool whole = query.scalar_type() == at::kBFloat16 && causal && T > 1;
-    // Its backward pass adds in any order; FlashAttention's, slower and for equal widths, in a fixed one if
-    // asked.
+    // Its backward pass adds in a nondeterministic order. That of FlashAttention, which is slower and needs equal
+    // widths, adds in a fixed order if asked.
     const bool fixed_order = at::globalContext().deterministicAlgorithms();
     if (whole && fixed_order && w_qk <= widest_flash) {
       auto all = at::_scaled_dot_product_flash_attention(qw, kw, widen(v, w_qk), 0.0, causal,

@@ -39,10 +39,10 @@ at::Tensor num_limited_in_blocks(const at::Tensor& log_alpha);
 // Channels whose product, scaled by 1/sqrt(d_head), is lambda e^{g_i - g_j} C_i^T R(Phi_j - Phi_i) B_j for j
 // <= i (1.1, steps 8 and 9). In one segment, with s = d_head^{1/4} sqrt(lambda),
 //   Cbar_t = s R(Phi_t) e^{u_t} C_t and Bbar_t = s R(Phi_t) e^{-u_t} B_t.
-// Of several segments each has its own d_state channels: a query fills those of its segment, a key those of
-// its own and of all later ones, each with the offset of that segment. C, B (B, T, H, d_state); exponents
-// without values: no decay; phase Phi (B, T, H, d_state / 2), undefined: no rotation; lambda (H) or (1),
-// positive. Results (B, T, H, num_segments d_state) in C's type.
+// With several segments, each segment has its own d_state channels. A query fills those of its segment, and a key
+// those of its own segment and of all later ones, each with that segment's offset. C, B (B, T, H, d_state);
+// exponents without values: no decay; phase Phi (B, T, H, d_state / 2), undefined: no rotation; lambda (H) or
+// (1), positive. Results (B, T, H, num_segments d_state) in C's type.
 Augmentation augment(const at::Tensor& C, const at::Tensor& B, const Exponents& exponents,
                      const at::Tensor& phase, const at::Tensor& lambda, int64_t d_head);
 
@@ -66,9 +66,9 @@ SegmentedExponents continue_exponents(const at::Tensor& log_alpha, double c0, at
 // i. log_alpha, theta as above, undefined: none.
 at::Tensor state_scores(const at::Tensor& C, const at::Tensor& B, const at::Tensor& log_alpha,
                         const at::Tensor& theta, const at::Tensor& lambda);
-// Of the variance of a + b along each row's tokens j <= i, as if both were independent, the part that is a's:
-// sum var(a) / sum (var(a) + var(b)) over all rows, (H). a, b (B, H, T, T). A constant added to a row, which
-// softmax ignores, changes nothing. 0 where nothing varies.
+// The part that a has in the variance of a + b along each row's tokens j <= i, as if both were independent: sum
+// var(a) / sum (var(a) + var(b)) over all rows, (H). a, b (B, H, T, T). A constant added to a row, which softmax
+// ignores, changes nothing. 0 where nothing varies.
 at::Tensor variance_share(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace sisa::model

@@ -16,7 +16,7 @@ namespace sisa::model::fused {
 using common::Parameter;
 using kernels::Bf16;
 
-// Of what autograd's functions take, a tensor that may be undefined.
+// A tensor that may be undefined, in the form in which autograd's functions take it.
 using Maybe = std::optional<at::Tensor>;
 inline Maybe maybe(const at::Tensor& x) {
   return x.defined() ? Maybe(x) : std::nullopt;
