@@ -52,6 +52,10 @@ void Options::footer(const std::string& text) {
   app_.footer(text);
 }
 
+void Options::before_footer(const std::string& text) {
+  app_.footer(text + "\n\n" + app_.get_footer());
+}
+
 template <typename Value>
 Option Options::add(const std::string& name, Value& value, const std::string& type, const std::string& help) {
   CLI::Option& option = *app_.add_option(name, value, help)->type_name(type);
@@ -111,7 +115,7 @@ Option add_recipe(Options& options, fs::path& recipe, std::vector<fs::path>& ove
   std::string systems = "Systems (model.system):";
   for (const model::System& system : model::systems())
     systems += fmt::format("\n  {:<13}{}", system.name, system.doc);
-  options.footer(systems);
+  options.before_footer(systems);
   return added;
 }
 

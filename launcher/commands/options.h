@@ -42,7 +42,8 @@ class Options {
   explicit Options(CLI::App& app) : app_(app) {}
 
   void describe(const std::string& text);  // the command's line in the help of the program
-  void footer(const std::string& text);    // ends the command's own help
+  void footer(const std::string& text);    // ends the command's own help, in place of what ends the program's
+  void before_footer(const std::string& text);  // stands before what ends the help
 
   // An option, "--name", or a positional argument, "NAME". `type` is what the help shows for the value, such
   // as "FILE". Value is a string, a path, int, int64_t, uint64_t or double, or a vector of strings or paths.
