@@ -307,13 +307,13 @@ Case hopper_attention(int64_t state, int64_t steps, bool backward) {
                               .floor()
                               .to(at::kShort)
                               .repeat({batch * num_heads, 1});
-  const kernels::AttentionShape shape{.batch = batch,
-                                      .length = length,
-                                      .heads = num_heads,
-                                      .d_state = state,
-                                      .scale = 1 / std::sqrt(static_cast<double>(d_head)),
-                                      .exponents = state > 0 ? exponents.const_data_ptr<int16_t>() : nullptr,
-                                      .value_strides = {length * d_model, d_model, d_head}};
+  const kernels::AttentionCall shape{.batch = batch,
+                                     .length = length,
+                                     .heads = num_heads,
+                                     .d_state = state,
+                                     .scale = 1 / std::sqrt(static_cast<double>(d_head)),
+                                     .exponents = state > 0 ? exponents.const_data_ptr<int16_t>() : nullptr,
+                                     .value_strides = {length * d_model, d_model, d_head}};
   const Array turns = full({kernels::attention_turns(shape)}, 0, at::kInt);
   kernels::attention(shape, query, key, value, output, logsumexp, stream());
   const auto work = [=](int64_t) {

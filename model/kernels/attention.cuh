@@ -30,12 +30,12 @@ struct Channels<Rows, 0> {
 struct ChannelMaps {
   hp::TensorMap content, state;
 };
-inline hp::Tensor channel_tensor(const AttentionShape& s, const void* data, int64_t width) {
+inline hp::Tensor channel_tensor(const AttentionCall& s, const void* data, int64_t width) {
   const int64_t token = s.heads * width;
   return {data, s.batch, s.length, s.heads, width, s.length * token, token, width};
 }
 template <int Rows, int S>
-ChannelMaps channel_maps(const AttentionShape& s, const Bf16* data) {
+ChannelMaps channel_maps(const AttentionCall& s, const Bf16* data) {
   const hp::Tensor tensor = channel_tensor(s, data, num_content + S);
   ChannelMaps maps{hp::tensor_map_for<hp::Tile<Rows, num_content>>(tensor), {}};
   if constexpr (S > 0) maps.state = hp::tensor_map_for<hp::Tile<Rows, S>>(tensor);
@@ -43,18 +43,18 @@ ChannelMaps channel_maps(const AttentionShape& s, const Bf16* data) {
 }
 // (B, T, H, 64) of those strides.
 template <int Rows>
-hp::TensorMap content_map(const AttentionShape& s, const Bf16* data, const int64_t (&strides)[3]) {
+hp::TensorMap content_map(const AttentionCall& s, const Bf16* data, const int64_t (&strides)[3]) {
   return hp::tensor_map_for<hp::Tile<Rows, num_content>>(
       {data, s.batch, s.length, s.heads, num_content, strides[0], strides[1], strides[2]});
 }
 template <int Rows>
-hp::TensorMap content_map(const AttentionShape& s, const Bf16* data) {
+hp::TensorMap content_map(const AttentionCall& s, const Bf16* data) {
   const int64_t token = s.heads * num_content;
   return content_map<Rows>(s, data, {s.length * token, token, num_content});
 }
 
 // Rows of logsumexp and of such.
-__host__ __device__ inline int padded_length(const AttentionShape& s) {
+__host__ __device__ inline int padded_length(const AttentionCall& s) {
   return static_cast<int>((s.length + 127) / 128 * 128);
 }
 
@@ -80,7 +80,7 @@ void for_state(int64_t d_state, const Work& work) {
 // One head of one sequence.
 struct Head {
   int index, sequence, head;  // index: among all of them
-  __device__ Head(const AttentionShape& s, int i)
+  __device__ Head(const AttentionCall& s, int i)
       : index(i), sequence(i / static_cast<int>(s.heads)), head(i % static_cast<int>(s.heads)) {}
 };
 template <int Rows, int S>
@@ -90,10 +90,10 @@ __device__ void load(const Channels<Rows, S>& to, const ChannelMaps& maps, hp::B
   if constexpr (S > 0) hp::load(to.state, maps.state, barrier, num_content, head.head, token, head.sequence);
 }
 
-// A head's exponents (AttentionShape::exponents). Scores that lie further apart than a number can say are 0.
+// A head's exponents (AttentionCall::exponents). Scores that lie further apart than a number can say are 0.
 class Exponents {
  public:
-  __device__ Exponents(const AttentionShape& s, const Head& head)
+  __device__ Exponents(const AttentionCall& s, const Head& head)
       : last_block_(static_cast<int>((s.length - 1) / exponent_block)),
         values_(s.exponents ? s.exponents + static_cast<int64_t>(head.index) * (last_block_ + 1) : nullptr) {}
   __device__ int at(int token) const {

@@ -92,12 +92,12 @@ struct RowSums {  // (B, H, padded_length)
   const float *logsumexp, *products;
 };
 
-__host__ __device__ int num_key_tiles(const AttentionShape& s) {
+__host__ __device__ int num_key_tiles(const AttentionCall& s) {
   return static_cast<int>((s.length + num_keys - 1) / num_keys);
 }
 // The sums of so many queries have turns of their own.
 constexpr int turn_queries = 64;
-__host__ __device__ int num_turns(const AttentionShape& s) {  // of a head
+__host__ __device__ int num_turns(const AttentionCall& s) {  // of a head
   return padded_length(s) / turn_queries;
 }
 
@@ -108,15 +108,15 @@ struct Walk {
   __device__ int first_key() const { return tile * num_keys; }
 };
 // Blocks of a head are neighbours; those that others wait for come first.
-__device__ Head head_of_block(const AttentionShape& s) {
+__device__ Head head_of_block(const AttentionCall& s) {
   return Head(s, static_cast<int>(blockIdx.x) / num_key_tiles(s));
 }
-__device__ int tile_of_block(const AttentionShape& s) {
+__device__ int tile_of_block(const AttentionCall& s) {
   return num_key_tiles(s) - 1 - static_cast<int>(blockIdx.x) % num_key_tiles(s);
 }
 
 template <typename L>
-__device__ void fetch(const AttentionShape& s, const L& memory, const Maps& maps, const RowSums& rows,
+__device__ void fetch(const AttentionCall& s, const L& memory, const Maps& maps, const RowSums& rows,
                       const Walk& walk) {
   const Head& head = walk.head;
   const Maps::Queries& of_queries = maps.queries[L::apart];
@@ -141,7 +141,7 @@ __device__ void fetch(const AttentionShape& s, const L& memory, const Maps& maps
 // A warp takes the sums of warpgroup `group` away. turns: for each head and turn_queries queries, twice the
 // number of blocks that have added theirs.
 template <typename L>
-__device__ void carry_sums(const AttentionShape& s, const L& memory, const Maps& maps, const Walk& walk,
+__device__ void carry_sums(const AttentionCall& s, const L& memory, const Maps& maps, const Walk& walk,
                            int group, int* turns) {
   const Exponents exponents(s, walk.head);
   const Maps::Queries& of_queries = maps.queries[L::apart];
@@ -218,7 +218,7 @@ __device__ void multiply(float (&d)[Size], const A& a, const B& b, bool add) {
 constexpr float lift = 0x1p30f;
 
 template <int S, bool Apart>
-__device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& memory, const Maps& maps,
+__device__ void differentiate(const AttentionCall& s, const Layout<S, Apart>& memory, const Maps& maps,
                               const Walk& walk) {
   using L = Layout<S, Apart>;
   using hp::Side;
@@ -403,7 +403,7 @@ __device__ void differentiate(const AttentionShape& s, const Layout<S, Apart>& m
 }
 
 template <int S, bool Apart>
-__device__ void run_block(const AttentionShape& s, const Maps& maps, const RowSums& rows, int* turns) {
+__device__ void run_block(const AttentionCall& s, const Maps& maps, const RowSums& rows, int* turns) {
   using L = Layout<S, Apart>;
   const L memory{hp::shared_memory()};
   const int tile = tile_of_block(s);
@@ -440,7 +440,7 @@ constexpr int widest_for_all = 64;
 
 template <int S, Takes takes>
 __global__ void __launch_bounds__(num_threads, 1)
-    backward_kernel(AttentionShape s, const __grid_constant__ Maps maps, RowSums rows, int* turns) {
+    backward_kernel(AttentionCall s, const __grid_constant__ Maps maps, RowSums rows, int* turns) {
   const Exponents exponents(s, head_of_block(s));
   const int last = static_cast<int>(s.length) - 1;
   if constexpr (takes == Takes::all) {
@@ -455,7 +455,7 @@ __global__ void __launch_bounds__(num_threads, 1)
 // D, rowsum(dO O), of each token and head, to products. 8 threads take a row of 64.
 constexpr int product_rows = 32;  // of a block
 __global__ void __launch_bounds__(8 * product_rows)
-    products_kernel(AttentionShape s, const Bf16* output, const Bf16* output_gradient, float* products) {
+    products_kernel(AttentionCall s, const Bf16* output, const Bf16* output_gradient, float* products) {
   const int64_t row =
       static_cast<int64_t>(blockIdx.x) * product_rows + threadIdx.x / 8;  // (B, padded_length, H)
   const int part = static_cast<int>(threadIdx.x) % 8, head = static_cast<int>(row % s.heads);
@@ -474,7 +474,7 @@ __global__ void __launch_bounds__(8 * product_rows)
 }
 
 template <int S, bool Apart>
-Maps::Queries query_maps(const AttentionShape& s, const Bf16* query, const AttentionGradients& gradients) {
+Maps::Queries query_maps(const AttentionCall& s, const Bf16* query, const AttentionGradients& gradients) {
   using L = Layout<S, Apart>;
   const hp::Tensor sums = channel_tensor(s, gradients.query, num_content + S);
   Maps::Queries maps{channel_maps<L::num_queries, S>(s, query),
@@ -486,7 +486,7 @@ Maps::Queries query_maps(const AttentionShape& s, const Bf16* query, const Atten
 }
 
 template <int S>
-void run(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value, const RowSums& rows,
+void run(const AttentionCall& s, const Bf16* query, const Bf16* key, const Bf16* value, const RowSums& rows,
          const AttentionGradients& gradients, int* turns, void* stream) {
   Maps maps{channel_maps<num_keys, S>(s, key),
             content_map<num_keys>(s, value, s.value_strides),
@@ -513,11 +513,11 @@ void run(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16
 
 }  // namespace
 
-int64_t attention_turns(const AttentionShape& s) {
+int64_t attention_turns(const AttentionCall& s) {
   return s.batch * s.heads * num_turns(s);
 }
 
-void attention_backward(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value,
+void attention_backward(const AttentionCall& s, const Bf16* query, const Bf16* key, const Bf16* value,
                         const Bf16* output, const float* logsumexp, const AttentionGradients& gradients,
                         float* products, int* turns, void* stream) {
   const int64_t rows = s.batch * padded_length(s) * s.heads;

@@ -41,11 +41,11 @@ struct Maps {
   hp::TensorMap value, output;
 };
 
-__host__ __device__ int num_query_tiles(const AttentionShape& s) {
+__host__ __device__ int num_query_tiles(const AttentionCall& s) {
   return (padded_length(s) + num_queries - 1) / num_queries;
 }
 // The last tile of keys that rows up to `row` see.
-__device__ int last_key_tile(const AttentionShape& s, int row) {
+__device__ int last_key_tile(const AttentionCall& s, int row) {
   return min(row, static_cast<int>(s.length) - 1) / num_keys;
 }
 
@@ -100,7 +100,7 @@ struct Softmax {
 };
 
 template <int S, bool Apart>
-__device__ void consume(const AttentionShape& s, const Layout<S>& memory, const Maps& maps, const Head& head,
+__device__ void consume(const AttentionCall& s, const Layout<S>& memory, const Maps& maps, const Head& head,
                         const Exponents& exponents, int first_row, int last_tile, float* logsumexp) {
   using L = Layout<S>;
   using hp::Side;
@@ -191,7 +191,7 @@ __device__ void consume(const AttentionShape& s, const Layout<S>& memory, const 
 
 template <int S>
 __global__ void __launch_bounds__(num_threads, 1)
-    forward_kernel(AttentionShape s, const __grid_constant__ Maps maps, float* logsumexp) {
+    forward_kernel(AttentionCall s, const __grid_constant__ Maps maps, float* logsumexp) {
   using L = Layout<S>;
   const L memory(hp::shared_memory());
   // Blocks of one head are neighbours, since they share its keys; of them, the longest come first.
@@ -224,7 +224,7 @@ __global__ void __launch_bounds__(num_threads, 1)
 }
 
 template <int S>
-void run(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value, Bf16* output,
+void run(const AttentionCall& s, const Bf16* query, const Bf16* key, const Bf16* value, Bf16* output,
          float* logsumexp, void* stream) {
   const Maps maps{channel_maps<num_queries, S>(s, query), channel_maps<num_keys, S>(s, key),
                   content_map<num_keys>(s, value, s.value_strides), content_map<group_rows>(s, output)};
@@ -241,12 +241,12 @@ bool attention_fits(int64_t d_head, int64_t d_state) {
 }
 
 int64_t attention_rows(int64_t length) {
-  AttentionShape s{};
+  AttentionCall s{};
   s.length = length;
   return padded_length(s);
 }
 
-void attention(const AttentionShape& s, const Bf16* query, const Bf16* key, const Bf16* value, Bf16* output,
+void attention(const AttentionCall& s, const Bf16* query, const Bf16* key, const Bf16* value, Bf16* output,
                float* logsumexp, void* stream) {
   for_state(s.d_state,
             [&](auto d_state) { run<d_state()>(s, query, key, value, output, logsumexp, stream); });

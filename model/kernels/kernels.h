@@ -111,7 +111,7 @@ void channels_backward(const ChannelShape& shape, const Bf16* projections, const
 //
 // The score of tokens i >= j is the product of their content channels plus e^(exponent_step (n_j - n_i))
 // times that of their state channels, with the exponents n of their blocks.
-struct AttentionShape {
+struct AttentionCall {
   int64_t batch, length, heads;
   int64_t d_state = 0;                 // 0, 16, 32, 64 or 128
   double scale = 1;                    // of scores
@@ -123,7 +123,7 @@ int64_t attention_rows(int64_t length);                // of logsumexp below, fo
 
 // softmax(scale scores) value: query, key (B, T, H, 64 + d_state), value and output (B, T, H, 64).
 // logsumexp (B, H, attention_rows(T)), base 2, of scaled scores.
-void attention(const AttentionShape& shape, const Bf16* query, const Bf16* key, const Bf16* value,
+void attention(const AttentionCall& shape, const Bf16* query, const Bf16* key, const Bf16* value,
                Bf16* output, float* logsumexp, void* stream);
 // Its gradients. Sums are taken in a fixed order. Workspace: `products`, as long as logsumexp, and `turns`,
 // as many zeros as attention_turns says.
@@ -135,8 +135,8 @@ struct AttentionGradients {
   Bf16* value;         // to where its strides say
   int64_t value_strides[3];
 };
-int64_t attention_turns(const AttentionShape& shape);
-void attention_backward(const AttentionShape& shape, const Bf16* query, const Bf16* key, const Bf16* value,
+int64_t attention_turns(const AttentionCall& shape);
+void attention_backward(const AttentionCall& shape, const Bf16* query, const Bf16* key, const Bf16* value,
                         const Bf16* output, const float* logsumexp, const AttentionGradients& gradients,
                         float* products, int* turns, void* stream);
 

@@ -288,7 +288,7 @@ double usual_scale(int64_t d_head) {
   return 1 / std::sqrt(static_cast<double>(d_head));
 }
 
-kernels::AttentionShape attention_shape(const Channels& c) {
+kernels::AttentionCall attention_shape(const Channels& c) {
   const ChannelShape& s = c.shape;
   return {.batch = s.batch,
           .length = s.length,
@@ -316,7 +316,7 @@ struct Attend : torch::autograd::Function<Attend> {
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
     const Channels c = load(context);
     const ChannelShape& s = c.shape;
-    const kernels::AttentionShape shape = attention_shape(c);
+    const kernels::AttentionCall shape = attention_shape(c);
     const at::Tensor gradient = outputs[0].contiguous(), projected = projection_gradients(c),
                      query_gradient = like(c.query, c.query.sizes(), at::kFloat),
                      key_gradient = like(c.key, {s.batch, s.length, s.heads, s.d_head}, at::kBFloat16),

@@ -128,7 +128,7 @@ struct HopperAttention : OnGpu {
       return all.narrow(2, 16, H * d_head).unflatten(2, {H, d_head});
     };
     part(values).copy_(inputs.value);
-    const kernels::AttentionShape shape{
+    const kernels::AttentionCall shape{
         .batch = B,
         .length = T,
         .heads = H,
