@@ -18,6 +18,7 @@ struct Network {
     for (const common::Parameter* p : model.parameters())
       if (p->traits.kind == common::ParameterKind::matrix)
         for (const common::Block& block : p->blocks) weights[p->bucket] += static_cast<double>(block.numel());
+    num_parameters = common::count_elements(model.parameters());
   }
   // Logical weights of the matrices: of the first `count` layers, and of the embedding, which is the head.
   double in_layers(int64_t count) const {
@@ -47,6 +48,7 @@ struct Network {
 
   LanguageModel model;
   std::map<std::string, double> weights;  // by bucket
+  int64_t num_parameters = 0;             // logical
 };
 
 Traffic swiglu_traffic(double d, double d_ff) {
@@ -70,8 +72,7 @@ Traffic layer_traffic(const Layer& layer, const ModelConfig& c, int64_t length) 
 }  // namespace
 
 int64_t num_parameters(const ModelConfig& config) {
-  LanguageModel model(config, common::Precision::fp32, 1);
-  return common::count_elements(model.parameters());
+  return Network(config).num_parameters;
 }
 
 int64_t match_d_ff(ModelConfig config, int64_t target) {
@@ -101,7 +102,7 @@ double forward_flops(const ModelConfig& config, int64_t sequence_length) {
 
 double usual_training_flops(const ModelConfig& config, int64_t sequence_length) {
   const Network network(config);
-  return 6.0 * static_cast<double>(num_parameters(config)) +
+  return 6.0 * static_cast<double>(network.num_parameters) +
          network.sum_over_mixers(sequence_length, &MixerCosts::usual_flops);
 }
 
