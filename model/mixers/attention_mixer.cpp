@@ -67,30 +67,30 @@ std::optional<fused::HeadProjection> AttentionMixer::head_projection() {
   return fused::HeadProjection{shape_, end, has_gates ? projections_.rows : end, state};
 }
 
-fused::Service AttentionMixer::service(const at::Tensor& x) {
-  const auto projection = head_projection();
+fused::Service AttentionMixer::service(const at::Tensor& x,
+                                       const std::optional<fused::HeadProjection>& projection) const {
   return projection ? fused::service(x, projections_, *projection) : fused::Service::none;
 }
 
 at::Tensor AttentionMixer::mix(const at::Tensor& x) {
   ScoreAugmentation* augments = augmentation();
-  const fused::Service service = this->service(x);
+  const std::optional<fused::HeadProjection> projection = head_projection();
+  const fused::Service service = this->service(x, projection);
   if (service == fused::Service::none) {
     Heads heads = project(x);
     finish(heads, augments ? augments->augment(x) : Augmentation{});
     return attention(heads.query, heads.key, heads.value, shape_).flatten(2);
   }
-  const fused::HeadProjection projection = *head_projection();
   const auto [cosine, sine] = rope_->tables(x.size(1), x.device());
   const auto count = [&](const at::Tensor& num_limited) {
     if (augments) augments->count_limited(num_limited);
   };
   if (service == fused::Service::attention) {
-    const fused::Output attended = fused::attention(x, projections_, projection, cosine, sine);
+    const fused::Output attended = fused::attention(x, projections_, *projection, cosine, sine);
     count(attended.num_limited);
     return attended.output;
   }
-  const fused::Heads heads = fused::heads(x, projections_, projection, cosine, sine);
+  const fused::Heads heads = fused::heads(x, projections_, *projection, cosine, sine);
   count(heads.num_limited);
   return attention(heads.query, heads.key, heads.value, shape_).flatten(2);
 }
@@ -100,7 +100,7 @@ at::Tensor AttentionMixer::forward(const at::Tensor& x) {
 }
 
 std::vector<std::string> AttentionMixer::left_to_libtorch(const at::Tensor& x) {
-  switch (service(x)) {
+  switch (service(x, head_projection())) {
     case fused::Service::none:
       return {"heads", "attention"};
     case fused::Service::heads:

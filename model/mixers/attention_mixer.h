@@ -86,7 +86,8 @@ class AttentionMixer : public Mixer {
  private:
   // Attention's output, before W_O, in whatever way is fastest: (B, T, H d_value).
   at::Tensor mix(const at::Tensor& x);
-  fused::Service service(const at::Tensor& x);
+  // How much of mix(x) kernels of our own take over, given what head_projection() says.
+  fused::Service service(const at::Tensor& x, const std::optional<fused::HeadProjection>& projection) const;
   // Widens query and key and rounds all three to the type of attention.
   void finish(Heads& heads, const Augmentation& more) const;
 
