@@ -4,8 +4,10 @@
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
 #include <torch/csrc/autograd/function.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -111,6 +113,26 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   const double size = e.abs().max().item<double>();
   return std::isfinite(difference) ? difference / std::max(size, 1e-300)
                                    : std::numeric_limits<double>::infinity();
+}
+
+// Expects the gradients of the loss's sum, which the caller has computed with backward(), to be those of finite
+// differences, along one random direction for each parameter. The model computes in fp64. `what` names the case.
+inline void expect_gradients_of_finite_differences(BoundModel& bound, const at::Tensor& tokens,
+                                                   const at::Tensor& targets, const std::string& what) {
+  for (const std::string& name : bound.names()) {
+    const at::Tensor value = bound.value(name), direction = at::randn(value.sizes(), at::kDouble);
+    constexpr double h = 1e-5;
+    const auto loss_at = [&](double step) {
+      const at::Tensor kept = value.clone();
+      value.add_(direction, step);
+      const double loss = bound.model.token_losses(tokens, targets).sum().item<double>();
+      value.copy_(kept);
+      return loss;
+    };
+    const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
+    const double analytic = (bound.gradient(name) * direction).sum().item<double>();
+    EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << name << " of " << what;
+  }
 }
 
 }  // namespace sisa::tests

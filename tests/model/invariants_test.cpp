@@ -115,21 +115,7 @@ TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
     BoundModel bound(configs[i], Precision::fp64);
     stir(bound, 0.05);
     bound.model.loss_sum(x, y).backward();
-    for (const std::string& name : bound.names()) {
-      // Along one random direction for each parameter.
-      const at::Tensor value = bound.value(name), direction = at::randn(value.sizes(), at::kDouble);
-      constexpr double h = 1e-5;
-      const auto loss_at = [&](double step) {
-        const at::Tensor kept = value.clone();
-        value.add_(direction, step);
-        const double loss = bound.model.token_losses(x, y).sum().item<double>();
-        value.copy_(kept);
-        return loss;
-      };
-      const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
-      const double analytic = (bound.gradient(name) * direction).sum().item<double>();
-      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << name << " of config " << i;
-    }
+    expect_gradients_of_finite_differences(bound, x, y, "config " + std::to_string(i));
   }
 }
 

@@ -132,20 +132,7 @@ TEST(Layers, ThePrefixLearnsWithTheRest) {
     at::manual_seed(3);
     const at::Tensor x = tokens(2, 11), y = tokens(2, 11);
     bound.model.loss_sum(x, y).backward();
-    for (const std::string& name : bound.names()) {
-      const at::Tensor value = bound.value(name), direction = at::randn(value.sizes(), at::kDouble);
-      constexpr double h = 1e-5;
-      const auto loss_at = [&](double step) {
-        const at::Tensor kept = value.clone();
-        value.add_(direction, step);
-        const double loss = bound.model.token_losses(x, y).sum().item<double>();
-        value.copy_(kept);
-        return loss;
-      };
-      const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
-      const double analytic = (bound.gradient(name) * direction).sum().item<double>();
-      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << name << " " << recomputed;
-    }
+    expect_gradients_of_finite_differences(bound, x, y, "recomputed " + std::to_string(recomputed));
   }
 }
 
