@@ -12,6 +12,7 @@
 #include <span>
 #include <utility>
 
+#include "checkpoint/damage.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/text.h"
@@ -40,8 +41,7 @@ template <typename Table>
 auto key_in(const Table& table, const std::string& name) {
   for (const auto& [key, n] : table)
     if (n == name) return key;
-  throw SystemError(
-      fmt::format("A checkpoint's index speaks of '{}', which this version does not know.", name));
+  throw Damage(fmt::format("A checkpoint's index speaks of '{}', which this version does not know.", name));
 }
 
 int64_t product(std::span<const int64_t> shape) {

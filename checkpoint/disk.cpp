@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "checkpoint/damage.h"
 #include "common/error.h"
 #include "common/file.h"
 
@@ -16,6 +17,7 @@ namespace fs = std::filesystem;
 
 File::File(const fs::path& path, int flags)
     : path_(path.string()), descriptor_(::open(path_.c_str(), flags | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0 && errno == ENOENT && !(flags & O_CREAT)) throw Damage(path_ + " is missing");
   if (descriptor_ < 0)
     throw SystemError::with_errno(fmt::format("Cannot {} {}", flags & O_CREAT ? "create" : "open", path_));
 }
@@ -57,7 +59,7 @@ void File::read(std::span<std::byte> bytes, int64_t offset) const {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) throw SystemError::with_errno(fmt::format("Cannot read byte {} of {}", offset, path_));
     if (n == 0)
-      throw SystemError(fmt::format("{} ends at byte {}, {} bytes too early", path_, offset, bytes.size()));
+      throw Damage(fmt::format("{} ends at byte {}, {} bytes too early", path_, offset, bytes.size()));
     bytes = bytes.subspan(static_cast<size_t>(n));
     offset += n;
   }

@@ -31,7 +31,8 @@ struct Disk {
 // An open file descriptor.
 class File {
  public:
-  File(const std::filesystem::path& path, int flags);  // throws SystemError
+  // Throws SystemError, and Damage if a file to be read is missing.
+  File(const std::filesystem::path& path, int flags);
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   ~File();
@@ -42,7 +43,7 @@ class File {
   void write(std::span<const std::byte> bytes, int64_t offset, const Disk& disk) const;
   // Sets the length of the file, forces it to the disk and closes it. Throws SystemError.
   void finish(int64_t length, const Disk& disk);
-  // Reads all of `bytes` from `offset` on. Throws SystemError, also if the file ends too early.
+  // Reads all of `bytes` from `offset` on. Throws SystemError, and Damage if the file ends too early.
   void read(std::span<std::byte> bytes, int64_t offset) const;
 
  private:

@@ -12,6 +12,7 @@
 #include <span>
 #include <utility>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -167,35 +168,8 @@ std::vector<std::string> stored_mappings(hid_t dataset) {
   return out;
 }
 
-}  // namespace
-
-void write_master(const fs::path& folder, const Contents& contents, const Disk& disk) {
-  const std::vector<Mapping> all = mappings(contents);
-  hdf5::MemoryFile master(64 << 10, user_block);
-  write_state(master.id(), contents);
-  for (const StateArray state : saved_arrays(contents.has_moments()))
-    hdf5::create_group(master.id(), std::string(group_name(state)));
-  for (const Mapping& mapping : all) write_virtual_dataset(master.id(), mapping);
-  master.close();
-
-  const std::span<std::byte> image = master.image();
-  const std::string line = first_line(image);
-  std::transform(line.begin(), line.end(), image.begin(), [](char c) { return static_cast<std::byte>(c); });
-  File file(folder / "master.h5", O_WRONLY | O_CREAT | O_EXCL);
-  file.write(image, 0, disk);
-  file.finish(static_cast<int64_t>(image.size()), disk);
-}
-
-Contents read_master(const fs::path& folder) {
-  const fs::path path = folder / "master.h5";
-  if (!fs::exists(path))
-    throw SystemError(
-        fmt::format("{} is missing: {} is not a whole checkpoint", path.string(), folder.string()));
-  const std::string bytes = common::read_file(path);
-  if (bytes.size() < user_block || !bytes.starts_with(first_line(std::as_bytes(std::span(bytes)))))
-    throw SystemError(fmt::format(
-        "{} is damaged: its bytes do not have the checksum that stands in its first line", path.string()));
-
+// Opens a master file whose checksum is right.
+Contents read_contents(const fs::path& path) {
   const hdf5::Id file = hdf5::open_file(path);
   const int64_t version = hdf5::read_integer(file, "format_version");
   if (version > format_version)
@@ -221,6 +195,42 @@ Contents read_master(const fs::path& folder) {
     contents.state.held_out_loss = hdf5::read_number(file, "held_out_loss");
   index_from_json(hdf5::read_text(file, "index"), contents);
   return contents;
+}
+
+}  // namespace
+
+void write_master(const fs::path& folder, const Contents& contents, const Disk& disk) {
+  const std::vector<Mapping> all = mappings(contents);
+  hdf5::MemoryFile master(64 << 10, user_block);
+  write_state(master.id(), contents);
+  for (const StateArray state : saved_arrays(contents.has_moments()))
+    hdf5::create_group(master.id(), std::string(group_name(state)));
+  for (const Mapping& mapping : all) write_virtual_dataset(master.id(), mapping);
+  master.close();
+
+  const std::span<std::byte> image = master.image();
+  const std::string line = first_line(image);
+  std::transform(line.begin(), line.end(), image.begin(), [](char c) { return static_cast<std::byte>(c); });
+  File file(folder / "master.h5", O_WRONLY | O_CREAT | O_EXCL);
+  file.write(image, 0, disk);
+  file.finish(static_cast<int64_t>(image.size()), disk);
+}
+
+Contents read_master(const fs::path& folder) {
+  const fs::path path = folder / "master.h5";
+  if (!fs::exists(path))
+    throw Damage(fmt::format("{} is missing: {} is not a whole checkpoint", path.string(), folder.string()));
+  const std::string bytes = common::read_file(path);
+  if (bytes.size() < user_block || !bytes.starts_with(first_line(std::as_bytes(std::span(bytes)))))
+    throw Damage(fmt::format(
+        "{} is damaged: its bytes do not have the checksum that stands in its first line", path.string()));
+
+  try {
+    return read_contents(path);
+  } catch (const SystemError& error) {
+    // All its bytes could be read just now, so that what HDF5 does not understand is their fault.
+    throw Damage(error.what());
+  }
 }
 
 std::vector<std::string> damage_of_virtual_datasets(const fs::path& folder, const Contents& contents) {

@@ -21,7 +21,8 @@ inline constexpr int64_t format_version = 1;
 // Writes folder/master.h5, which must not exist, and forces it to the disk. Throws SystemError.
 void write_master(const std::filesystem::path& folder, const Contents& contents, const Disk& disk);
 
-// Throws SystemError if the master file is missing or damaged, and Error if a newer version wrote it.
+// Throws Damage if the master file is missing or damaged, SystemError if it cannot be read, and Error if a
+// newer version wrote it.
 Contents read_master(const std::filesystem::path& folder);
 
 // One sentence, naming the array, for each virtual dataset of the master file that does not match the index.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <span>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
 #include "common/hash.h"
@@ -52,16 +53,16 @@ void read_checked(const File& file, const StoredSlice& source, Use use) {
     position += static_cast<int64_t>(chunk.size());
   }
   if (hasher.digest() != source.checksum)
-    throw SystemError(fmt::format("{} is damaged: {} has the checksum {}, and {} was written", file.path(),
-                                  source.describe(), common::hash_hex(hasher.digest()),
-                                  common::hash_hex(source.checksum)));
+    throw Damage(fmt::format("{} is damaged: {} has the checksum {}, and {} was written", file.path(),
+                             source.describe(), common::hash_hex(hasher.digest()),
+                             common::hash_hex(source.checksum)));
 }
 
 // Throws SystemError if the file's own description of a dataset differs from the index.
 void check_dataset(hid_t file, const StoredSlice& source) {
   const hdf5::Id dataset = hdf5::open_dataset(file, source.dataset());
   const auto expect = [&](bool right, const std::string& what) {
-    if (!right) throw SystemError(fmt::format("{} is not what the index says", what));
+    if (!right) throw Damage(fmt::format("{} is not what the index says", what));
   };
   expect(hdf5::shape_of(dataset) == std::vector<int64_t>{source.end - source.begin}, "its length");
   expect(hdf5::has_type(dataset, hdf5::stored_type(source.type)), "its number type");
@@ -174,7 +175,7 @@ Reader::Reader(fs::path folder, const Contents& contents)
 at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin, int64_t end) const {
   const auto found = sources_.find({array, name});
   const std::string what = fmt::format("{} holds no {}/{}", folder_.string(), group_name(array), name);
-  if (found == sources_.end()) throw SystemError(what);
+  if (found == sources_.end()) throw Damage(what);
   const at::Tensor elements = at::empty({end - begin}, found->second.front()->type);
   const auto size = static_cast<int64_t>(elements.element_size());
   const std::span<std::byte> out = bytes_of(elements);
@@ -194,7 +195,7 @@ at::Tensor Reader::read(StateArray array, const std::string& name, int64_t begin
                  });
     filled = source->end;
   }
-  if (filled < end) throw SystemError(fmt::format("{} after element {} in its type", what, filled));
+  if (filled < end) throw Damage(fmt::format("{} after element {} in its type", what, filled));
   return elements;
 }
 
