@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "checkpoint/damage.h"
+#include "checkpoint/folders.h"
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
 #include "common/file.h"
@@ -199,7 +200,10 @@ Contents read_contents(const fs::path& path) {
 
 }  // namespace
 
-void write_master(const fs::path& folder, const Contents& contents, const Disk& disk) {
+namespace {
+
+// Writes the file, which must not exist, and forces it to the disk.
+void write_new(const fs::path& path, const Contents& contents, const Disk& disk) {
   const std::vector<Mapping> all = mappings(contents);
   hdf5::MemoryFile master(64 << 10, user_block);
   write_state(master.id(), contents);
@@ -211,9 +215,23 @@ void write_master(const fs::path& folder, const Contents& contents, const Disk& 
   const std::span<std::byte> image = master.image();
   const std::string line = first_line(image);
   std::transform(line.begin(), line.end(), image.begin(), [](char c) { return static_cast<std::byte>(c); });
-  File file(folder / "master.h5", O_WRONLY | O_CREAT | O_EXCL);
+  File file(path, O_WRONLY | O_CREAT | O_EXCL);
   file.write(image, 0, disk);
   file.finish(static_cast<int64_t>(image.size()), disk);
+}
+
+}  // namespace
+
+void write_master(const fs::path& folder, const Contents& contents, const Disk& disk) {
+  write_new(folder / "master.h5", contents, disk);
+}
+
+void replace_master(const fs::path& folder, const Contents& contents, const Disk& disk) {
+  const fs::path temporary = folder / temporary_name("master.h5");
+  fs::remove(temporary);
+  write_new(temporary, contents, disk);
+  fs::rename(temporary, folder / "master.h5");
+  common::sync_file(folder);
 }
 
 Contents read_master(const fs::path& folder) {

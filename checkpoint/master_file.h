@@ -20,6 +20,9 @@ inline constexpr int64_t format_version = 1;
 
 // Writes folder/master.h5, which must not exist, and forces it to the disk. Throws SystemError.
 void write_master(const std::filesystem::path& folder, const Contents& contents, const Disk& disk);
+// The same beside the file that is there, which it then replaces in one step: whatever happens, the checkpoint
+// keeps a whole master file.
+void replace_master(const std::filesystem::path& folder, const Contents& contents, const Disk& disk);
 
 // Throws Damage if the master file is missing or damaged, SystemError if it cannot be read, and Error if a
 // newer version wrote it.

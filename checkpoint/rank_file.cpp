@@ -226,16 +226,25 @@ std::vector<std::string> damage_of_rank_file(const fs::path& folder, const std::
     const File file(path, O_RDONLY);
     for (const StoredSlice* source : sources) try {
         read_checked(file, *source, [](std::span<const std::byte>, int64_t) {});
-      } catch (const SystemError& error) {
+      } catch (const Damage& error) {
         damage.push_back(fmt::format("{}: {}", source->describe(), error.what()));
       }
-    const hdf5::Id opened = hdf5::open_file(path);
-    for (const StoredSlice* source : sources) try {
-        check_dataset(opened, *source);
-      } catch (const SystemError& error) {
-        damage.push_back(fmt::format("{} of {}: {}", source->describe(), path.string(), error.what()));
-      }
-  } catch (const SystemError& error) {
+    // Once the metadata, which precede the data, could be read, a failure of HDF5 is the fault of their content.
+    int64_t metadata = file.size();
+    for (const StoredSlice* source : sources) metadata = std::min(metadata, source->offset);
+    std::vector<std::byte> bytes(static_cast<size_t>(std::max<int64_t>(metadata, 0)));
+    file.read(bytes, 0);
+    try {
+      const hdf5::Id opened = hdf5::open_file(path);
+      for (const StoredSlice* source : sources) try {
+          check_dataset(opened, *source);
+        } catch (const SystemError& error) {
+          damage.push_back(fmt::format("{} of {}: {}", source->describe(), path.string(), error.what()));
+        }
+    } catch (const SystemError& error) {
+      damage.push_back(error.what());
+    }
+  } catch (const Damage& error) {
     damage.push_back(error.what());
   }
   return damage;

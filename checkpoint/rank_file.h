@@ -77,7 +77,8 @@ class Reader {
 // types where they differ. The caller must call round_masters and gather_values afterwards.
 void read_into(const Reader& reader, parallel::ParameterSpace& space, bool moments);
 
-// One sentence, naming the array, for each fault of a rank's file. Reads the whole file.
+// One sentence, naming the array, for each fault of a rank's file. Reads the whole file. Throws SystemError if
+// that fails, so that nothing is known about the content.
 std::vector<std::string> damage_of_rank_file(const std::filesystem::path& folder, const std::string& file,
                                              const Contents& contents);
 

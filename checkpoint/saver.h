@@ -1,9 +1,10 @@
 // Saves a run while it trains.
 //
-// Training waits only while its state is copied to host memory. A background thread of each rank writes that
-// copy to the rank's file. When all ranks are done, a background thread of the root writes the master file,
-// forces everything to the disk, gives the folder its name and deletes the checkpoints that the retention
-// rules do not keep. The background threads call neither MPI nor NCCL nor CUDA. The ranks agree on the
+// Training waits only while its state is copied to host memory. Background threads do all that touches the
+// disk, since a disk may be slow, or a file server may not answer at all: one of the root prepares the folder,
+// then one of each rank writes the rank's copy to its file, and at last one of the root writes the master
+// file, forces everything to the disk, gives the folder its name and deletes the checkpoints that the
+// retention rules do not keep. These threads call neither MPI nor NCCL nor CUDA. The ranks agree on the
 // progress of a save in poll(), which their main threads call between steps.
 //
 //   Saver saver(store);
@@ -11,8 +12,11 @@
 //   … a step … if (auto report = saver.poll()) …
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -34,6 +38,7 @@ struct SaveOptions {
 
 struct SaveReport {
   int64_t step = 0;
+  bool amends = false;  // add_held_out_loss: the members below but `remarks` have no meaning
   bool moments = true;
   int64_t bytes = 0;                 // of all files together
   double seconds = 0;                // from the start until the folder got its name
@@ -44,11 +49,11 @@ struct SaveReport {
 class Saver {
  public:
   explicit Saver(const Store& store);  // the store must outlive the saver
-  // Waits for the background threads. A save that is not finished is abandoned; the next save removes its
-  // files.
+  // Waits for the background threads, for ever if the disk does not answer. A save that is not finished is
+  // abandoned; the next save removes its files.
   ~Saver();
 
-  // All members but running() are collective. If a rank fails (a full disk, a folder without write permission
+  // All members but the getters are collective. If a rank fails (a full disk, a folder without write permission
   // …), all ranks throw the same Error, nothing of the checkpoint is left, and the next save may begin. A
   // checkpoint of the same step is replaced.
 
@@ -56,14 +61,27 @@ class Saver {
   // the next save. `space` must outlive the save, but may change as soon as this returns.
   void start(const RunState& state, const parallel::ParameterSpace& space, const SaveOptions& options = {});
   bool running() const { return save_ != nullptr; }
+  int64_t step() const;  // that the running save is of
   // The report of the running save if all ranks are done with it, otherwise nothing.
   std::optional<SaveReport> poll();
-  SaveReport finish();  // waits for the running save
+  // As poll() found it: for how many seconds the rank that waits the longest for its disk has waited for the
+  // call that it is in. A call writes at most 16 MiB, so that a disk that is merely slow answers often; only
+  // forcing a whole file to the disk may take long. The same on all ranks; 0 if no save is running.
+  double seconds_stalled() const { return seconds_stalled_; }
+  // Waits for the running save. The ranks meet in poll() all the time, so that none waits for another long;
+  // `while_waiting`, which may be collective, is called between two polls.
+  SaveReport finish(const std::function<void()>& while_waiting = [] {});
   SaveReport save(const RunState& state, const parallel::ParameterSpace& space,
                   const SaveOptions& options = {});  // start and finish
 
+  // Adds the held-out loss of a step to its checkpoint and applies `retention` anew. This is a save of its
+  // own, whose turn comes in poll(), but it writes no more than a new master file. If it fails, as it does if
+  // there is no such checkpoint, it leaves the checkpoint as it was, and the report has a remark.
+  void add_held_out_loss(int64_t step, double nats_per_token, const Retention& retention);
+
  private:
   using Clock = std::chrono::steady_clock;
+  enum class Phase { preparing, writing, publishing };
   struct Published {
     bool moments = true;
     int64_t bytes = 0;
@@ -75,21 +93,33 @@ class Saver {
     Retention retention;
     std::filesystem::path temporary, target;
     std::vector<std::string> remarks;  // of the root
+    bool amends = false;               // adds a loss to a checkpoint and writes no other
     Clock::time_point started = Clock::now();
     double seconds_blocked = 0;
-    bool publishing = false;                        // whether the files of all ranks are written
+    Phase phase = Phase::preparing;
+    std::future<void> prepared;                     // on the root
     std::future<std::vector<StoredSlice>> written;  // the file of this rank
     std::future<Published> published;               // on the root
+    bool ready() const;                             // this rank is done with its part of the phase
   };
-  // Called on the root alone.
+  // They run in background threads of the root.
   void prepare(int64_t bytes);
-  Published publish() const;
-  // Runs a phase of the save. If it throws, the save is abandoned on all ranks.
-  template <typename Phase>
-  void or_abandon(const Phase& phase);
-  bool everywhere(bool ready) const;  // whether `ready` is true on all ranks; collective
+  Published publish();
+  Published amend();
+  void delete_superfluous(std::vector<std::string>& remarks) const;
+  // Does a part of the save. If it throws, the save is abandoned on all ranks.
+  template <typename Work>
+  void or_abandon(const Work& work);
+  // Whether all ranks are done with the phase; updates seconds_stalled_.
+  bool everywhere_ready();
+  std::optional<SaveReport> next_phase();
 
   const Store& store_;
+  // When this rank's disk last answered or was first asked, since the clock's epoch.
+  std::shared_ptr<std::atomic<Clock::rep>> heard_;
+  const Disk disk_;  // that of the store, whose calls also tell heard_
+  double seconds_stalled_ = 0;
+  int64_t last_sequence_ = 0;  // of the saves of this object; the root's
   Snapshot snapshot_;
   std::unique_ptr<Save> save_;
 };

@@ -3,14 +3,17 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <tuple>
 #include <utility>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/folders.h"
 #include "checkpoint/master_file.h"
 #include "checkpoint/rank_file.h"
@@ -24,7 +27,7 @@ namespace {
 
 using nlohmann::json;
 
-// Throws SystemError if a file is missing or shorter than the index says.
+// Throws Damage if a file is missing or shorter than the index says.
 void check_lengths(const fs::path& folder, const Contents& contents) {
   std::map<std::string, int64_t> lengths;
   for (int rank = 0; rank < contents.world_size; ++rank) lengths[rank_file_name(rank)] = 1;
@@ -33,11 +36,22 @@ void check_lengths(const fs::path& folder, const Contents& contents) {
   for (const auto& [file, length] : lengths) {
     std::error_code code;
     const auto size = fs::file_size(folder / file, code);
-    if (code) throw SystemError(fmt::format("{} is missing ({})", (folder / file).string(), code.message()));
-    if (static_cast<int64_t>(size) < length)
+    if (code == std::errc::no_such_file_or_directory)
+      throw Damage(fmt::format("{} is missing", (folder / file).string()));
+    if (code)
       throw SystemError(
+          fmt::format("Cannot read the size of {}: {}", (folder / file).string(), code.message()));
+    if (static_cast<int64_t>(size) < length)
+      throw Damage(
           fmt::format("{} has {} bytes; at least {} were written", (folder / file).string(), size, length));
   }
+}
+
+// What went wrong, without the library's own words for it.
+std::string reason(const std::exception& error) {
+  const auto* const failed = dynamic_cast<const fs::filesystem_error*>(&error);
+  if (!failed) return error.what();
+  return fmt::format("Cannot read {}: {}", failed->path1().string(), failed->code().message());
 }
 
 Entry describe(const fs::path& path, int64_t step) {
@@ -45,7 +59,7 @@ Entry describe(const fs::path& path, int64_t step) {
   try {
     const Contents contents = read_master(path);
     if (contents.state.step != step)
-      throw SystemError(fmt::format("{} holds step {}: it was renamed", path.string(), contents.state.step));
+      throw Damage(fmt::format("{} holds step {}: it was renamed", path.string(), contents.state.step));
     entry.sequence = contents.sequence;
     entry.written = contents.written;
     entry.has_moments = contents.has_moments();
@@ -54,17 +68,21 @@ Entry describe(const fs::path& path, int64_t step) {
     entry.held_out_loss = contents.state.held_out_loss;
     entry.bytes = folder_bytes(path);
     check_lengths(path, contents);
-  } catch (const std::exception& error) {
+  } catch (const Damage& error) {
     entry.problem = error.what();
+  } catch (const std::exception& error) {
+    entry.problem = reason(error);
+    entry.unreadable = true;
   }
   return entry;
 }
 
-// A sentence such as "step-500 is damaged: …".
-std::string summary(const fs::path& path, const std::vector<std::string>& damage) {
-  std::string text = fmt::format("{} is damaged: {}", path.filename().string(), damage.front());
-  if (damage.size() > 1) text += fmt::format(" (and {} more findings)", damage.size() - 1);
-  return text;
+// Which folder has this path now: the number of its inode, 0 if there is no such folder, 1 if that cannot be
+// found out. A save that replaces a checkpoint gives the path another folder.
+uint64_t identity(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) return static_cast<uint64_t>(status.st_ino);
+  return errno == ENOENT ? 0 : 1;
 }
 
 // Paths may contain bytes that are not UTF-8.
@@ -74,15 +92,25 @@ std::string dump(const json& object) {
 
 }  // namespace
 
+std::string Verdict::summary() const {
+  const std::vector<std::string>& faults = damage.empty() ? unreadable : damage;
+  std::string text = fmt::format("{}: {}", damage.empty() ? "cannot be read" : "is damaged", faults.front());
+  if (const size_t others = damage.size() + unreadable.size() - 1; others > 0)
+    text += fmt::format(" (and {} more)", others);
+  return text;
+}
+
 Store::Store(fs::path folder, const parallel::World& world, Disk disk)
     : folder_(std::move(folder)), world_(world), disk_(std::move(disk)) {}
 
 std::vector<Entry> Store::list() const {
   std::vector<Entry> entries;
   std::error_code code, unreadable;
-  for (const auto& item : fs::directory_iterator(folder_, code))
-    if (const auto step = step_of(item.path().filename().string()); step && item.is_directory(unreadable))
-      entries.push_back(describe(item.path(), *step));
+  for (fs::directory_iterator item(folder_, code), end; !code && item != end; item.increment(code))
+    if (const auto step = step_of(item->path().filename().string()); step && item->is_directory(unreadable))
+      if (Entry entry = describe(item->path(), *step);
+          entry.complete() || identity(entry.path) != 0)  // else it was deleted while it was read
+        entries.push_back(std::move(entry));
   if (code && code != std::errc::no_such_file_or_directory)
     throw SystemError(fmt::format("Cannot look for checkpoints in {}: {}", folder_.string(), code.message()));
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -140,6 +168,7 @@ RunState Store::load(const Entry& entry, parallel::ParameterSpace& space,
   Contents contents;
   const bool moments = options.moments && space.options().training;
   world_.together([&] {
+    const uint64_t opened = identity(entry.path);
     try {
       contents = read_master(entry.path);
       check_same_model(contents, space, entry.path.string());
@@ -150,7 +179,13 @@ RunState Store::load(const Entry& entry, parallel::ParameterSpace& space,
             "it. Choose another, or start a new run from its weights (run.init_from).",
             entry.path.string());
       read_into(Reader(entry.path, contents), space, moments);
-    } catch (const SystemError& error) {
+    } catch (const Damage& error) {
+      if (opened == 0 || identity(entry.path) != opened)
+        throw Error(fmt::format("{} was deleted or replaced while it was read: a run trains in this folder and "
+                                "keeps its newest checkpoints only. Run the command again, or name a "
+                                "checkpoint that stays (RUN@STEP).",
+                                entry.path.string()),
+                    common::try_again);
       throw SystemError(
           fmt::format("{} Choose another checkpoint; `--resume auto` takes the newest sound one.",
                       common::as_sentence(error.what())));
@@ -161,60 +196,100 @@ RunState Store::load(const Entry& entry, parallel::ParameterSpace& space,
   return contents.state;
 }
 
-std::vector<std::string> Store::verify(const Entry& entry) const {
-  std::vector<std::string> damage;
+Verdict Store::verify(const Entry& entry) const {
+  const uint64_t opened = identity(entry.path);
+  Verdict own;
   try {
     const Contents contents = read_master(entry.path);
-    if (world_.is_root()) damage = damage_of_virtual_datasets(entry.path, contents);
+    const auto examine = [&](const auto& damage_of) {
+      try {
+        for (std::string& text : damage_of()) own.damage.push_back(std::move(text));
+      } catch (const Damage& error) {
+        own.damage.push_back(error.what());
+      } catch (const std::exception& error) {
+        own.unreadable.push_back(reason(error));
+      }
+    };
+    if (world_.is_root()) examine([&] { return damage_of_virtual_datasets(entry.path, contents); });
     for (int file = world_.rank(); file < contents.world_size; file += world_.size())
-      for (std::string& text : damage_of_rank_file(entry.path, rank_file_name(file), contents))
-        damage.push_back(std::move(text));
+      examine([&] { return damage_of_rank_file(entry.path, rank_file_name(file), contents); });
+  } catch (const Damage& error) {
+    own.damage.push_back(error.what());
   } catch (const std::exception& error) {
-    damage.push_back(error.what());
+    own.unreadable.push_back(reason(error));
   }
-  std::vector<std::string> all;
-  for (const std::string& texts : world_.all_gather(dump(damage)))
-    for (const json& text : json::parse(texts))
+  const auto take = [](const json& texts, std::vector<std::string>& all) {
+    for (const json& text : texts)
       if (std::find(all.begin(), all.end(), text.get<std::string>()) == all.end()) all.push_back(text);
-  return all;
+  };
+  Verdict verdict;
+  for (const std::string& text :
+       world_.all_gather(dump({{"damage", own.damage},
+                               {"unreadable", own.unreadable},
+                               {"gone", opened == 0 || identity(entry.path) != opened}}))) {
+    const json found = json::parse(text);
+    verdict.gone = verdict.gone || found["gone"].get<bool>();
+    take(found["damage"], verdict.damage);
+    take(found["unreadable"], verdict.unreadable);
+  }
+  return verdict;
 }
 
-std::optional<Entry> Store::latest_sound(std::vector<std::string>* skipped) const {
+Search Store::latest_sound() const {
+  // Each attempt fails only if a run that trains here deletes or replaces a checkpoint within it.
+  for (int attempt = 0; attempt < 20; ++attempt)
+    if (auto found = search()) return *found;
+  throw parallel::SharedError(
+      fmt::format("Checkpoints in {} are deleted faster than they can be read: a run that trains there keeps "
+                  "too few of them (checkpoint.keep_last). Run the command again later, or name a checkpoint "
+                  "that stays (RUN@STEP).",
+                  folder_.string()),
+      common::try_again);
+}
+
+std::optional<Search> Store::search() const {
   // All ranks use the root's list of the folder, because on a network file system they may see different
   // states of it.
   json found = json::array();
-  if (world_.is_root())
+  world_.together([&] {
+    if (!world_.is_root()) return;
     for (const Entry& e : list())
-      if (!e.complete() || e.has_moments) found.push_back({{"step", e.step}, {"problem", e.problem}});
+      if (!e.complete() || e.has_moments)
+        found.push_back({{"step", e.step}, {"problem", e.problem}, {"unreadable", e.unreadable}});
+  });
   std::string text = dump(found);
   world_.broadcast(text);
   found = json::parse(text);
 
-  struct Damaged {
+  struct Faulty {
     int64_t step;
     std::string sentence;
+    bool unreadable;
   };
-  std::vector<Damaged> damaged;
+  std::vector<Faulty> faulty;
   std::optional<Entry> sound;
   for (auto item = found.rbegin(); item != found.rend(); ++item) {
     const int64_t step = item->at("step");
     const fs::path path = folder_ / folder_name(step);
-    std::vector<std::string> damage;
+    Verdict verdict;
     if (const std::string problem = item->at("problem"); !problem.empty())
-      damage = {problem};
+      (item->at("unreadable") ? verdict.unreadable : verdict.damage) = {problem};
     else if (!sound)
-      damage = verify(Entry{.step = step, .path = path});
+      verdict = verify(Entry{.step = step, .path = path});
     else
       continue;
-    if (damage.empty())
+    if (verdict.gone) return {};
+    if (verdict.sound())
       sound = describe(path, step);
     else
-      damaged.push_back({step, summary(path, damage)});
+      faulty.push_back({step, fmt::format("{} {}", path.filename().string(), verdict.summary()),
+                        verdict.damage.empty()});
   }
-  if (skipped)
-    for (auto& [step, sentence] : damaged)
-      if (!sound || step > sound->step) skipped->push_back(std::move(sentence));
-  return sound;
+  Search result{.sound = sound};
+  for (auto& [step, sentence, unreadable] : faulty)
+    if (!sound || step > sound->step)
+      (unreadable ? result.unreadable : result.damaged).push_back(std::move(sentence));
+  return result;
 }
 
 }  // namespace sisa::checkpoint

@@ -12,7 +12,7 @@
 // found from the folders themselves; the program never reads `latest`.
 //
 //   Store store(output / "checkpoints", world);
-//   if (auto entry = store.latest_sound(&skipped)) state = store.load(*entry, space, communicator);
+//   if (auto entry = store.latest_sound().sound) state = store.load(*entry, space, communicator);
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,9 @@ struct Entry {
   // Why the checkpoint is not complete. Empty if the master file is undamaged and all files have their full
   // length.
   std::string problem = {};
+  // The problem is that the checkpoint could not be read: no permission, an input/output error, a format of a
+  // newer program. It may be sound, so nothing may delete it.
+  bool unreadable = false;
   int64_t sequence =
       0;  // the number of the save; of two complete checkpoints the later one has the higher number
   double written = 0;  // time in seconds since 1970, UTC
@@ -49,6 +52,26 @@ struct Entry {
   int64_t tokens = 0;
   std::optional<double> held_out_loss = {};
   bool complete() const { return problem.empty(); }
+};
+
+// What reading a whole checkpoint finds, a sentence for each fault.
+struct Verdict {
+  std::vector<std::string> damage;      // content that is not what was written
+  std::vector<std::string> unreadable;  // what could not be read, so that nothing is known about it
+  // A run that trains here deleted or replaced the checkpoint meanwhile: the findings mean nothing.
+  bool gone = false;
+  bool sound() const { return damage.empty() && unreadable.empty() && !gone; }
+  // "is damaged: …" or "cannot be read: …", the first fault and how many others there are; only if there is one.
+  std::string summary() const;
+};
+
+// The search for a checkpoint to go on from.
+struct Search {
+  // The newest checkpoint with moments in which verify() finds no fault.
+  std::optional<Entry> sound = {};
+  // Those passed over, a sentence such as "step-500 is damaged: …" for each, the newest first: all that are
+  // newer than `sound` or, without one, all.
+  std::vector<std::string> damaged = {}, unreadable = {};
 };
 
 class Store {
@@ -70,24 +93,27 @@ class Store {
   // precision, and gathers the values. They have the bits that were saved if the number types are the same,
   // and are rounded otherwise. A space that is not for training takes only the weights. The checksum of every
   // dataset that is read is checked. Throws Error naming a damaged dataset, and also for a checkpoint of
-  // another model or without the moments that `space` needs; the content of `space` is then unspecified.
+  // another model, without the moments that `space` needs, or that was deleted meanwhile; the content of
+  // `space` is then unspecified.
   RunState load(const Entry& entry, parallel::ParameterSpace& space, parallel::Communicator& communicator,
                 const LoadOptions& options = {}) const;
 
   // Collective; the ranks share the work. Reads the whole checkpoint and checks every dataset's checksum, the
-  // HDF5 metadata of the ranks' files, and the mappings of the master file. Returns a sentence, naming the
-  // array, for each fault; the same ones on all ranks, and none if the checkpoint is undamaged.
-  std::vector<std::string> verify(const Entry& entry) const;
+  // HDF5 metadata of the ranks' files, and the mappings of the master file. The verdict is the same on all
+  // ranks; its sentences name the array.
+  Verdict verify(const Entry& entry) const;
 
-  // Collective. The newest checkpoint with moments in which verify() finds no fault. `skipped` receives a
-  // sentence for each newer one that has faults.
-  std::optional<Entry> latest_sound(std::vector<std::string>* skipped = nullptr) const;
+  // Collective. Begins again if a checkpoint is deleted or replaced while it is read, as a run that trains in
+  // the folder does.
+  Search latest_sound() const;
 
   const std::filesystem::path& folder() const { return folder_; }
   const parallel::World& world() const { return world_; }
   const Disk& disk() const { return disk_; }
 
  private:
+  std::optional<Search> search() const;  // nothing if a checkpoint was deleted or replaced while it was read
+
   std::filesystem::path folder_;
   const parallel::World& world_;
   Disk disk_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 
 #include "common/error.h"
@@ -100,6 +101,13 @@ void World::broadcast(std::string& text, int root) const {
     const int count = static_cast<int>(std::min<uint64_t>(size - begin, INT_MAX));
     SISA_MPI_CHECK(MPI_Bcast(text.data() + begin, count, MPI_CHAR, root, MPI_COMM_WORLD));
   }
+}
+
+void World::broadcast(std::vector<int64_t>& numbers, int root) const {
+  std::string bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t));
+  broadcast(bytes, root);
+  numbers.resize(bytes.size() / sizeof(int64_t));
+  std::memcpy(numbers.data(), bytes.data(), bytes.size());
 }
 
 std::vector<std::string> World::all_gather(const std::string& text, int max_bytes) const {

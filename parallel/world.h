@@ -54,6 +54,8 @@ class World {
   void all_reduce(std::span<double> values, Reduction reduction) const;
   // Replaces the text of every rank by the root's, of any length.
   void broadcast(std::string& text, int root = 0) const;
+  // The same with the root's numbers.
+  void broadcast(std::vector<int64_t>& numbers, int root = 0) const;
   // Returns the texts of all ranks, in order of rank, on every rank. They may differ in length and have any
   // length. One MPI call moves at most max_bytes bytes, which must be at least size().
   std::vector<std::string> all_gather(const std::string& text, int max_bytes = INT_MAX) const;

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -27,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::Entry;
 using checkpoint::Store;
+using checkpoint::Verdict;
 
 struct Doomed {
   fs::path path;
@@ -34,18 +34,25 @@ struct Doomed {
   int64_t bytes = 0;
 };
 
-// What verify() finds wrong first with each of the root's `steps`; sound ones are absent. Collective.
-std::map<int64_t, std::string> damage_of(const Store& store, const std::vector<int64_t>& steps) {
-  std::string text;
-  for (const int64_t step : steps) text += fmt::format("{} ", step);
-  store.world().broadcast(text);
-  std::map<int64_t, std::string> damage;
-  std::istringstream stream(text);
-  for (int64_t step = 0; stream >> step;) {
-    const auto found = store.verify({.step = step, .path = store.folder() / checkpoint::folder_name(step)});
-    if (!found.empty()) damage[step] = found.front();
+// Reads the root's `steps` whole; those that are gone meanwhile are absent. Collective.
+std::map<int64_t, Verdict> verify(const Store& store, std::vector<int64_t> steps) {
+  store.world().broadcast(steps);
+  std::map<int64_t, Verdict> verdicts;
+  for (const int64_t step : steps) {
+    Verdict verdict = store.verify({.step = step, .path = store.folder() / checkpoint::folder_name(step)});
+    if (!verdict.gone) verdicts[step] = std::move(verdict);
   }
-  return damage;
+  return verdicts;
+}
+
+// Notes what was found in the entries.
+void mark(std::vector<Entry>& entries, const std::map<int64_t, Verdict>& verdicts) {
+  for (Entry& entry : entries) {
+    const auto found = verdicts.find(entry.step);
+    if (found == verdicts.end() || found->second.sound()) continue;
+    entry.unreadable = found->second.damage.empty();
+    entry.problem = (entry.unreadable ? found->second.unreadable : found->second.damage).front();
+  }
 }
 
 // The newest checkpoint that a run can resume from.
@@ -66,19 +73,29 @@ std::vector<int64_t> steps_to_verify(const std::vector<Entry>& entries,
   return steps;
 }
 
-// What goes, and why. `entries`: the damaged ones are marked as not complete.
+// What goes, and why. `entries` are marked. What could not be read stays: it may be sound.
 std::vector<Doomed> choose(const std::vector<Entry>& entries, const CheckpointPruneArguments& arguments) {
   std::vector<Doomed> doomed;
   for (const Entry& entry : superfluous(entries, arguments.retention))
     doomed.push_back({entry.path, "no rule keeps it", entry.bytes});
   if (!arguments.damaged) return doomed;
   for (const Entry& entry : entries)
-    if (!entry.complete())
+    if (!entry.complete() && !entry.unreadable)
       doomed.push_back({entry.path, entry.problem, checkpoint::folder_bytes(entry.path)});
   if (!doomed.empty() && newest(entries) == nullptr)
     throw Error("{} holds no sound checkpoint that a run could resume from. Nothing was removed.",
                 entries.front().path.parent_path().string());
   return doomed;
+}
+
+// An older checkpoint is needed if the newest one, the only one that was read, is not sound.
+void check_newest(const std::map<int64_t, Verdict>& verdicts) {
+  for (const auto& [step, verdict] : verdicts)
+    if (!verdict.sound())
+      throw Error(
+          "The newest checkpoint, {}, {} Nothing was removed, since an older one may be needed.{}",
+          checkpoint::folder_name(step), common::as_sentence(verdict.summary()),
+          verdict.damage.empty() ? "" : " --damaged removes it and keeps sound ones by the rules.");
 }
 
 // `latest` names the newest again, should that have been a damaged one.
@@ -132,18 +149,13 @@ int run(const CheckpointPruneArguments& arguments, const parallel::World& world)
     entries = Store(folder.checkpoints(), world).list();
   });
   const Store store(folder.checkpoints(), world);
-  const auto damage = damage_of(store, steps_to_verify(entries, arguments));
+  const auto verdicts = verify(store, steps_to_verify(entries, arguments));
 
   bool failed = false;
   world.together([&] {
     if (!world.is_root()) return;
-    if (!damage.empty() && !arguments.damaged)
-      throw Error(
-          "The newest checkpoint, {}, is damaged: {} Nothing was removed, since an older one is needed. "
-          "--damaged removes it and keeps sound ones by the rules.",
-          checkpoint::folder_name(damage.begin()->first), common::as_sentence(damage.begin()->second));
-    for (Entry& entry : entries)
-      if (const auto found = damage.find(entry.step); found != damage.end()) entry.problem = found->second;
+    if (!arguments.damaged) check_newest(verdicts);
+    mark(entries, verdicts);
     std::vector<Doomed> doomed = choose(entries, arguments);
     const bool any = fs::exists(store.folder());
     const std::vector<fs::path> left = any ? checkpoint::leftovers(store.folder()) : std::vector<fs::path>{};
@@ -162,6 +174,11 @@ int run(const CheckpointPruneArguments& arguments, const parallel::World& world)
       if (!arguments.dry_run) checkpoint::delete_folder(item.path, store.disk(), remarks);
     }
     if (!arguments.dry_run) correct_latest(store.folder(), entries);
+    if (arguments.damaged)
+      for (const Entry& entry : entries)
+        if (entry.unreadable)
+          remarks.push_back(fmt::format("{} stays, since it cannot be read and may be sound: {}",
+                                        entry.path.filename().string(), entry.problem));
     for (const std::string& remark : remarks) fmt::print(stderr, "{}\n", remark);
     failed = !remarks.empty();
     fmt::print("{} of {} checkpoints and leftovers {}, {}\n", doomed.size(), entries.size() + left.size(),

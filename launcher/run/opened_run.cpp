@@ -41,29 +41,29 @@ std::optional<checkpoint::Entry> newest_weights(const checkpoint::Store& store) 
 
 // Collective.
 std::optional<checkpoint::Entry> newest_sound(const checkpoint::Store& store) {
-  std::vector<std::string> skipped;
-  auto newest = store.latest_sound(&skipped);
-  if (!newest) newest = newest_weights(store);
+  const checkpoint::Search found = store.latest_sound();
+  const auto newest = found.sound ? found.sound : newest_weights(store);
   if (store.world().is_root())
-    for (const std::string& sentence : skipped) fmt::print(stderr, "{}\n", sentence);
+    for (const auto& sentences : {found.unreadable, found.damaged})
+      for (const std::string& sentence : sentences) fmt::print(stderr, "{}\n", sentence);
+  if (!newest && !(found.damaged.empty() && found.unreadable.empty()))
+    throw parallel::SharedError(
+        fmt::format("None of the checkpoints in {} can be used; the lines above say why.{}",
+                    store.folder().string(),
+                    found.unreadable.empty() ? ""
+                                             : " Make those that cannot be read readable, and try again."),
+        common::failure);
   return newest;
 }
 
 // Collective.
-checkpoint::Entry find_checkpoint(const RunReference& run, const checkpoint::Store& store,
-                                  OpenedRun::Newest newest) {
+checkpoint::Entry find_checkpoint(const RunReference& run, const checkpoint::Store& store) {
   std::optional<checkpoint::Entry> found;
-  if (!run.step && newest == OpenedRun::Newest::sound) found = newest_sound(store);
+  if (!run.step) found = newest_sound(store);
   store.world().together([&] {
-    if (run.step)
-      found = store.find(*run.step);
-    else if (newest == OpenedRun::Newest::complete)
-      found = store.latest();
-    if (found) return;
-    const std::string folder = run.folder.path.string();
-    if (newest == OpenedRun::Newest::complete)
-      throw Error("{} holds no complete checkpoint; `sisa checkpoint list` shows what there is.", folder);
-    throw Error("The run {} has no sound checkpoint yet. Train it with `sisa train`.", folder);
+    if (run.step) found = store.find(*run.step);
+    if (!found)
+      throw Error("The run {} has no checkpoint yet. Train it with `sisa train`.", run.folder.path.string());
   });
   return *found;
 }
@@ -104,13 +104,13 @@ RunReference parse_run_reference(const std::string& text) {
   return run;
 }
 
-OpenedRun::OpenedRun(const std::string& reference, const parallel::World& world, Newest newest)
-    : OpenedRun(parse_together(reference, world), world, newest) {}
+OpenedRun::OpenedRun(const std::string& reference, const parallel::World& world)
+    : OpenedRun(parse_together(reference, world), world) {}
 
-OpenedRun::OpenedRun(const RunReference& reference, const parallel::World& world, Newest newest)
+OpenedRun::OpenedRun(const RunReference& reference, const parallel::World& world)
     : folder(reference.folder),
       store(folder.checkpoints(), world),
-      checkpoint(find_checkpoint(reference, store, newest)) {}
+      checkpoint(find_checkpoint(reference, store)) {}
 
 checkpoint::Contents OpenedRun::contents() const {
   return checkpoint::read_master(checkpoint.path);

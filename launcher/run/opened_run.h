@@ -39,16 +39,12 @@ struct TrainedModel {
 
 // One checkpoint of a run, chosen. The world must outlive it. Errors are thrown as parallel::SharedError.
 struct OpenedRun {
-  // Which checkpoint counts where the reference names no step.
-  enum class Newest {
-    sound,    // the newest that is sound and can resume training or, where there is none, the newest weights
-    complete  // the newest that is complete, whose contents may be damaged
-  };
-
-  // Collective. Throws Error if there is no such run, step or checkpoint, naming the steps that there are.
-  // Newer checkpoints that are passed over because they are damaged are named on rank 0's standard error.
-  OpenedRun(const std::string& reference, const parallel::World& world, Newest newest = Newest::sound);
-  OpenedRun(const RunReference& reference, const parallel::World& world, Newest newest = Newest::sound);
+  // Collective. Where the reference names no step, the newest checkpoint that is sound and can resume training
+  // or, where there is none, the newest weights. Newer ones that are passed over, because they are damaged or
+  // cannot be read, are named on rank 0's standard error. Throws Error if there is no such run, step or
+  // checkpoint, naming the steps that there are.
+  OpenedRun(const std::string& reference, const parallel::World& world);
+  OpenedRun(const RunReference& reference, const parallel::World& world);
 
   // Not collective: they read the checkpoint's master file.
   checkpoint::Contents contents() const;

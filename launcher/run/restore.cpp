@@ -1,15 +1,40 @@
 #include "launcher/run/restore.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join
+
 #include <optional>
 #include <utility>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "launcher/run/initial_weights.h"
 #include "launcher/run/opened_run.h"
 #include "launcher/run/run_events.h"
 
 namespace sisa::launcher {
 namespace {
+
+// A run that began anew beside checkpoints that it cannot use, or went on from an older one than there is,
+// would in time delete what may be whole: the user decides. The same on every rank.
+void check_search(const checkpoint::Search& found, const RunFolder& folder) {
+  const std::string run = folder.path.string();
+  if (!found.unreadable.empty()) {
+    std::string way_out = "Make it readable and start again.";
+    if (found.sound)
+      way_out += fmt::format(" To go on from an older one all the same, give --resume {}.", found.sound->step);
+    throw parallel::SharedError(fmt::format("{} {} Nothing was changed.",
+                                            common::as_sentence(found.unreadable.front()), way_out),
+                                common::failure);
+  }
+  if (found.sound || found.damaged.empty()) return;
+  throw parallel::SharedError(
+      fmt::format("{} holds checkpoints, and none of them is sound: {} Nothing was changed. `sisa checkpoint "
+                  "verify {}` shows what is wrong with each. Put sound copies in their place, or start anew in "
+                  "another folder with --output.",
+                  run, common::as_sentence(fmt::format("{}", fmt::join(found.damaged, "; "))), run),
+      common::failure);
+}
 
 // The checkpoint of this run to go on from; none: the run begins.
 std::optional<checkpoint::Entry> own_checkpoint(const TrainOptions& options, const RunFolder& folder,
@@ -27,10 +52,10 @@ std::optional<checkpoint::Entry> own_checkpoint(const TrainOptions& options, con
     });
     return {};
   }
-  std::vector<std::string> skipped;
-  const auto entry = store.latest_sound(&skipped);
-  for (const std::string& sentence : skipped) report_skipped_checkpoint(reporter, sentence);
-  return entry;
+  const checkpoint::Search found = store.latest_sound();
+  check_search(found, folder);
+  for (const std::string& sentence : found.damaged) report_skipped_checkpoint(reporter, sentence);
+  return found.sound;
 }
 
 Start load(const checkpoint::Store& store, const checkpoint::Entry& entry, const std::string& data,
@@ -40,7 +65,9 @@ Start load(const checkpoint::Store& store, const checkpoint::Entry& entry, const
   Origin origin = origin_from_json(state.extra);
   const Progress progress = {state.step, state.samples, state.tokens};
   if (origin.data != data) report_changed_data(reporter, progress);
-  return {.progress = progress, .lineage = std::move(origin.lineage)};
+  return {.progress = progress,
+          .lineage = std::move(origin.lineage),
+          .held_out_loss = state.held_out_loss};
 }
 
 }  // namespace

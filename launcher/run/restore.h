@@ -1,6 +1,7 @@
 // Where a training process begins: at the start of the run, at one of its checkpoints or at another run's.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Start {
   Progress progress;
   std::vector<Ancestor> lineage;
   bool own_checkpoint = false;  // they are those of a checkpoint of this run
+  std::optional<double> held_out_loss;  // at that step, nats a token; absent if it was not evaluated
 };
 
 // Collective. Fills the learner with the state of a checkpoint of this run; else of one of options.from; else

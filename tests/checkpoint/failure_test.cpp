@@ -44,15 +44,16 @@ class Damage : public RunFolder {
   // Checks that verify() of the newest checkpoint finds `what` and that a run falls back to the one before
   // and says so.
   void expect_found(const testing::Matcher<std::string>& what) {
-    EXPECT_THAT(store.verify(store.find(2)), testing::Contains(what));
-    std::vector<std::string> skipped;
-    const auto entry = store.latest_sound(&skipped);
-    ASSERT_TRUE(entry.has_value());
-    EXPECT_EQ(entry->step, 1);
-    ASSERT_EQ(skipped.size(), 1u);
-    EXPECT_THAT(skipped[0], AllOf(HasSubstr("step-2 is damaged: "), HasSubstr(newest().string())));
+    const checkpoint::Verdict verdict = store.verify(store.find(2));
+    EXPECT_THAT(verdict.damage, testing::Contains(what));
+    EXPECT_THAT(verdict.unreadable, IsEmpty());
+    const checkpoint::Search found = store.latest_sound();
+    ASSERT_TRUE(found.sound.has_value());
+    EXPECT_EQ(found.sound->step, 1);
+    ASSERT_EQ(found.damaged.size(), 1u);
+    EXPECT_THAT(found.damaged[0], AllOf(HasSubstr("step-2 is damaged: "), HasSubstr(newest().string())));
     ToyModel loaded = toy();
-    store.load(*entry, loaded.space, *communicator);
+    store.load(*found.sound, loaded.space, *communicator);
     loaded.expect_filled(Precision::fp32);
   }
 
@@ -60,10 +61,10 @@ class Damage : public RunFolder {
 };
 
 TEST_F(Damage, NoneIsFoundWhereThereIsNone) {
-  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
-  std::vector<std::string> skipped;
-  EXPECT_EQ(store.latest_sound(&skipped)->step, 2);
-  EXPECT_THAT(skipped, IsEmpty());
+  EXPECT_TRUE(store.verify(store.find(2)).sound());
+  const checkpoint::Search found = store.latest_sound();
+  EXPECT_EQ(found.sound->step, 2);
+  EXPECT_THAT(found.damaged, IsEmpty());
 }
 
 TEST_F(Damage, AFlippedBitIsFoundInEveryDatasetByName) {
@@ -140,7 +141,7 @@ TEST_F(Damage, AFlippedBitAnywhereIsFoundOrHarmless) {
       // The first half of the samples is in HDF5's metadata at the start of the file.
       const int64_t byte = (i * 7919 + 13) % (i < flips / 2 ? std::min<int64_t>(size, 4096) : size);
       on_root([&] { flip_bit(file, byte); });
-      if (store.verify(store.find(2)).empty()) {
+      if (store.verify(store.find(2)).sound()) {
         ToyModel loaded = toy();
         store.load(store.find(2), loaded.space, *communicator);
         loaded.expect_filled(Precision::fp32);
@@ -151,7 +152,7 @@ TEST_F(Damage, AFlippedBitAnywhereIsFoundOrHarmless) {
       on_root([&] { flip_bit(file, byte); });
     }
   EXPECT_GE(found, flips) << "the master's all";
-  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
+  EXPECT_TRUE(store.verify(store.find(2)).sound());
 }
 
 TEST_F(Damage, WhatIsNoCheckpointIsNotTakenForOne) {
@@ -165,9 +166,9 @@ TEST_F(Damage, WhatIsNoCheckpointIsNotTakenForOne) {
     fs::create_directory_symlink("step-1", folder / "step-12");
     common::write_file_atomically(newest() / "notes.txt", "a user's");
   });
-  std::vector<std::string> skipped;
-  EXPECT_EQ(store.latest_sound(&skipped)->step, 2);
-  EXPECT_THAT(skipped,
+  const checkpoint::Search found = store.latest_sound();
+  EXPECT_EQ(found.sound->step, 2);
+  EXPECT_THAT(found.damaged,
               testing::UnorderedElementsAre(
                   AllOf(HasSubstr("step-7 is damaged"), HasSubstr("is not a whole checkpoint")),
                   AllOf(HasSubstr("step-11 is damaged"), HasSubstr("holds step 2: it was renamed")),
@@ -176,10 +177,10 @@ TEST_F(Damage, WhatIsNoCheckpointIsNotTakenForOne) {
   // A save replaces whatever has its name, and does not follow links.
   for (const int64_t step : {7, 8, 9, 10, 11, 12}) {
     save(step);
-    EXPECT_EQ(store.latest_sound()->step, step);
+    EXPECT_EQ(store.latest_sound().sound->step, step);
     world().barrier();
   }
-  EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
+  EXPECT_TRUE(store.verify(store.find(1)).sound());
 }
 
 TEST_F(Damage, AFolderThatCannotBeReadIsNotTakenForAnEmptyOne) {
@@ -234,9 +235,82 @@ TEST_F(Damage, NoSoundCheckpointAtAllIsSaid) {
   on_root([&] {
     for (const int64_t step : {1, 2}) flip_bit(folder / fmt::format("step-{}", step) / "master.h5", 700);
   });
-  std::vector<std::string> skipped;
-  EXPECT_FALSE(store.latest_sound(&skipped).has_value());
-  EXPECT_EQ(skipped.size(), 2u);
+  const checkpoint::Search found = store.latest_sound();
+  EXPECT_FALSE(found.sound.has_value());
+  EXPECT_EQ(found.damaged.size(), 2u);
+}
+
+// Files that cannot be read, whoever asks, the superuser included: links that lead in a circle, and to a
+// place where reading is an input/output error.
+class Unreadable : public Damage {
+ protected:
+  void replace(const fs::path& file, const fs::path& link_to) {
+    on_root([&] {
+      fs::rename(file, file.string() + ".aside");
+      fs::create_symlink(link_to, file);
+    });
+  }
+  // Checks that the newest checkpoint is neither taken for sound nor for damaged.
+  void expect_unreadable(const std::string& reason) {
+    const checkpoint::Verdict verdict = store.verify(store.find(2));
+    EXPECT_THAT(verdict.damage, IsEmpty());
+    EXPECT_THAT(verdict.unreadable, testing::Contains(HasSubstr(reason)));
+    EXPECT_FALSE(verdict.sound());
+    const checkpoint::Search found = store.latest_sound();
+    EXPECT_EQ(found.sound->step, 1);
+    EXPECT_THAT(found.damaged, IsEmpty());
+    EXPECT_THAT(found.unreadable,
+                testing::ElementsAre(AllOf(HasSubstr("step-2 cannot be read: "), HasSubstr(reason))));
+  }
+};
+
+TEST_F(Unreadable, AMasterIsNotDamaged) {
+  replace(newest() / "master.h5", "master.h5");
+  expect_unreadable("Too many levels of symbolic links");
+  EXPECT_TRUE(store.find(2).unreadable);
+  on_root([&] { fs::remove(newest() / "master.h5"); });
+  on_root([&] { fs::create_symlink("/proc/self/mem", newest() / "master.h5"); });
+  expect_unreadable("Input/output error");
+}
+
+TEST_F(Unreadable, ARanksFileIsNotDamaged) {
+  const fs::path file = newest() / checkpoint::rank_file_name(world().size() - 1);
+  replace(file, file.filename());
+  expect_unreadable("Too many levels of symbolic links");
+}
+
+TEST_F(Unreadable, ANewerFormatIsNotDamaged) {
+  on_root([&] {
+    forge_master(newest() / "master.h5", [](hid_t master) {
+      const hid_t attribute = H5Aopen(master, "format_version", H5P_DEFAULT);
+      const int64_t version = checkpoint::format_version + 1;
+      EXPECT_GE(H5Awrite(attribute, H5T_NATIVE_INT64, &version), 0);
+      H5Aclose(attribute);
+    });
+  });
+  expect_unreadable("this program reads formats up to 1");
+}
+
+TEST_F(Unreadable, NoSaveDeletesIt) {
+  const fs::path file = newest() / "master.h5";
+  replace(file, "master.h5");
+  save(3, {.retention = {.keep_last = 1}});
+  on_root([&] {
+    EXPECT_FALSE(fs::exists(folder / "step-1"));
+    fs::remove(file);
+    fs::rename(file.string() + ".aside", file);
+  });
+  EXPECT_TRUE(store.verify(store.find(2)).sound());
+}
+
+// As a run does that trains in the folder and keeps few checkpoints.
+TEST_F(Damage, WhatIsDeletedMeanwhileIsNotDamaged) {
+  const Entry entry = store.find(2);
+  on_root([&] { fs::rename(newest(), folder / "step-2.tmp-1-deleted"); });
+  EXPECT_TRUE(store.verify(entry).gone);
+  ToyModel loaded = toy();
+  EXPECT_THAT(error_of([&] { store.load(entry, loaded.space, *communicator); }),
+              HasSubstr("was deleted or replaced while it was read"));
 }
 
 class FailingDisk : public RunFolder {
@@ -256,7 +330,7 @@ class FailingDisk : public RunFolder {
       EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2) << "step-1 and latest";
       EXPECT_EQ(common::read_file(folder / "latest"), "step-1\n");
     });
-    EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
+    EXPECT_TRUE(store.verify(store.find(1)).sound());
   }
 
   // A disk that fails with `code` from the `calls`-th write of the last rank on.
@@ -322,7 +396,7 @@ TEST_F(FailingDisk, ShortAndInterruptedWritesAreContinued) {
   };
   Store store(folder, world(), disk);
   Saver(store).save(state(2), toy().fill().space);
-  EXPECT_THAT(store.verify(store.find(2)), IsEmpty());
+  EXPECT_TRUE(store.verify(store.find(2)).sound());
 }
 
 TEST_F(FailingDisk, TooLittleSpaceIsToldBeforeAnythingIsWritten) {

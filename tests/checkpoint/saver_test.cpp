@@ -89,7 +89,7 @@ TEST_F(SaverTest, TrainingDoesNotWaitForTheDisk) {
   EXPECT_GE(report.seconds_blocked, 0);
   world().barrier();
   EXPECT_THAT(steps(), testing::ElementsAre(1));
-  EXPECT_THAT(store.verify(store.find(1)), IsEmpty());
+  EXPECT_TRUE(store.verify(store.find(1)).sound());
 }
 
 TEST_F(SaverTest, PollingAloneBringsASaveToItsEnd) {
@@ -147,7 +147,7 @@ TEST_F(SaverTest, WeightsSavedToBeKeptAreNotResumedFromAndStay) {
   Saver saver(store);
   saver.save(state(1), model.space);
   EXPECT_FALSE(saver.save(state(2), model.space, {.moments = false, .keep = true}).moments);
-  EXPECT_EQ(store.latest_sound()->step, 1);
+  EXPECT_EQ(store.latest_sound().sound->step, 1);
   world().barrier();
   EXPECT_EQ(common::read_file(folder / "latest"), "step-1\n");
   for (const int64_t step : {3, 4}) saver.save(state(step), model.space, {.retention = {.keep_last = 1}});
@@ -166,6 +166,112 @@ TEST_F(SaverTest, TheHeldOutLossIsStored) {
   saver.save(state(2), model.space);
   EXPECT_EQ(store.find(1).held_out_loss, 2.5);
   EXPECT_FALSE(store.find(2).held_out_loss.has_value());
+}
+
+TEST_F(SaverTest, AHeldOutLossIsAddedAfterwards) {
+  const Store store(folder, world());
+  ToyModel model = toy();
+  model.fill();
+  Saver saver(store);
+  for (const int64_t step : {1, 2}) saver.save(state(step), model.space);
+  const Entry before = store.find(1);
+  saver.add_held_out_loss(1, 2.5, {.keep_last = 1, .keep_best = true});
+  EXPECT_TRUE(saver.running());
+  const SaveReport report = saver.finish();
+  EXPECT_TRUE(report.amends);
+  EXPECT_THAT(report.remarks, IsEmpty());
+  world().barrier();
+  const Entry after = store.find(1);
+  EXPECT_EQ(after.held_out_loss, 2.5);
+  EXPECT_EQ(after.sequence, before.sequence);
+  EXPECT_EQ(store.latest()->step, 2);
+  EXPECT_TRUE(store.verify(after).sound());
+  ToyModel loaded = toy();
+  EXPECT_EQ(store.load(after, loaded.space, *communicator).held_out_loss, 2.5);
+  loaded.expect_filled(Precision::fp32);
+  // The rules count it at once: step 1 has become the best, and step 3 is better.
+  saver.save(state(3), model.space, {.retention = {.keep_last = 1, .keep_best = true}});
+  world().barrier();
+  EXPECT_THAT(steps(), testing::UnorderedElementsAre(1, 3));
+  saver.add_held_out_loss(3, 2, {.keep_last = 1, .keep_best = true});
+  saver.finish();
+  world().barrier();
+  EXPECT_THAT(steps(), testing::ElementsAre(3));
+}
+
+TEST_F(SaverTest, ALossThatCannotBeAddedLeavesTheCheckpointAsItWas) {
+  Disk disk;
+  auto full = std::make_shared<std::atomic<bool>>(false);
+  disk.write = [full](int file, const void* data, size_t size, off_t offset) -> ssize_t {
+    if (!*full) return ::pwrite(file, data, size, offset);
+    errno = ENOSPC;
+    return -1;
+  };
+  const Store store(folder, world(), disk);
+  ToyModel model = toy();
+  Saver saver(store);
+  saver.save(state(1), model.fill().space);
+  *full = true;
+  for (const int64_t step : {1, 7}) {
+    saver.add_held_out_loss(step, 2.5, {});
+    EXPECT_THAT(saver.finish().remarks,
+                testing::ElementsAre(HasSubstr("The held-out loss of step " + std::to_string(step) +
+                                               " is not in its checkpoint.")));
+  }
+  world().barrier();
+  EXPECT_TRUE(store.verify(store.find(1)).sound());
+  EXPECT_FALSE(store.find(1).held_out_loss.has_value());
+}
+
+// "For ever" does not end when the step is saved again.
+TEST_F(SaverTest, WhatReplacesAKeptCheckpointIsKept) {
+  const Store store(folder, world());
+  ToyModel model = toy();
+  model.fill();
+  Saver saver(store);
+  saver.save(state(1), model.space, {.moments = false, .keep = true});
+  saver.save(state(1), model.space);
+  for (const int64_t step : {2, 3}) saver.save(state(step), model.space, {.retention = {.keep_last = 1}});
+  world().barrier();
+  EXPECT_TRUE(store.find(1).kept);
+  EXPECT_TRUE(store.find(1).has_moments);
+  EXPECT_THAT(steps(), testing::UnorderedElementsAre(1, 3));
+}
+
+TEST_F(SaverTest, ASilentDiskIsNoticedOnAllRanks) {
+  const Store store(folder, world(), gated());
+  ToyModel model = toy();
+  Saver saver(store);
+  saver.start(state(1), model.fill().space);
+  EXPECT_FALSE(saver.poll());
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_FALSE(saver.poll());
+  EXPECT_GE(saver.seconds_stalled(), 0.25);
+  double same[] = {saver.seconds_stalled(), -saver.seconds_stalled()};
+  world().all_reduce(same, parallel::World::Reduction::max);
+  EXPECT_EQ(same[0], -same[1]);
+  world().barrier();
+  open();
+  saver.finish();
+  EXPECT_EQ(saver.seconds_stalled(), 0);
+}
+
+// A file server that is gone does not even say how much space it has.
+TEST_F(SaverTest, TrainingDoesNotWaitForTheFolder) {
+  std::promise<void> gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  Disk disk;
+  disk.available = [opened](const fs::path&) {
+    opened.wait();
+    return uintmax_t{1} << 40;
+  };
+  const Store store(folder, world(), disk);
+  ToyModel model = toy();
+  Saver saver(store);
+  saver.start(state(1), model.fill().space);
+  for (int step = 0; step < 3; ++step) EXPECT_FALSE(saver.poll());
+  gate.set_value();
+  EXPECT_EQ(saver.finish().step, 1);
 }
 
 // The retention rules, applied to entries without files.

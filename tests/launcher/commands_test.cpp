@@ -210,7 +210,7 @@ TEST_F(Commands, Checkpoints) {
   checkpoint::Store store(folder_ / "checkpoints", world());
   const std::string folder = folder_.string();
   EXPECT_THAT(refusal([&] { run(CheckpointVerifyArguments{folder}, world()); }),
-              HasSubstr("no complete checkpoint"));
+              HasSubstr("holds no checkpoint"));
   for (const int64_t step : {5, 10}) checkpoint::Saver(store).save({.step = step}, space);
 
   const Outcome list = outcome_of([&] { return run(CheckpointListArguments{folder}, world()); });
@@ -232,7 +232,8 @@ TEST_F(Commands, Checkpoints) {
   const Outcome damaged = outcome_of([&] { return run(CheckpointVerifyArguments{folder}, world()); });
   EXPECT_EQ(damaged.status, common::failure);
   if (world().is_root()) {
-    EXPECT_THAT(damaged.text, AllOf(HasSubstr("rank-00000.h5"), Not(HasSubstr("sound"))));
+    EXPECT_THAT(damaged.text, AllOf(HasSubstr("step-5: sound"), HasSubstr("step-10 is damaged:\n"),
+                                    HasSubstr("rank-00000.h5"), Not(HasSubstr("step-10: sound"))));
   }
 }
 

@@ -125,7 +125,7 @@ TEST_F(InitialWeights, AFileThatOneRankSeesOtherwise) {
 }
 
 TEST_F(InitialWeights, RunsThatHaveNoSuchCheckpoint) {
-  EXPECT_THAT(refusal(run), HasSubstr("has no sound checkpoint yet"));
+  EXPECT_THAT(refusal(run), HasSubstr("has no checkpoint yet"));
   save(1);
   EXPECT_THAT(refusal(run.string() + "@7"), HasSubstr("There is no checkpoint of step 7"));
   EXPECT_THAT(refusal(run.string() + "@x"), HasSubstr("does not name a step"));
