@@ -31,7 +31,7 @@ int run(const EvaluateArguments& arguments, const parallel::World& world) {
   const Reporter reporter(world.is_root(), "");
   const Sources sources(trained.recipe, run.folder, reporter, world);
   const evaluation::Evaluation result =
-      evaluate(trained.recipe, *trained.model, sources, trained.device, world, /*baselines=*/true);
+      *evaluate(trained.recipe, *trained.model, sources, trained.device, world, /*baselines=*/true);
   world.together([&] {
     if (result.held_out_tokens() == 0)
       throw Error(

@@ -242,7 +242,10 @@ void add_others(std::vector<RecipeKey>& rows) {
       .add("keep_best", &CheckpointSection::keep_best, flag(),
            "the checkpoint with the lowest held-out loss stays, of those whose step was evaluated")
       .add("save_at", &CheckpointSection::save_at, save_points(),
-           "also save the weights alone there; these checkpoints stay for ever");
+           "also save the weights alone there; these checkpoints stay for ever")
+      .add("patience", &CheckpointSection::patience, count(1, 86'400, Unit::seconds),
+           "a disk that does not answer for so long is reported; after a signal to stop, the run ends without "
+           "it");
   SectionRows(rows, "evaluation", &Recipe::evaluation)
       .add("every", &EvaluationSection::every, quantity({Unit::steps, Unit::tokens}, "only at the end"),
            "between two evaluations of the held-out loss; one always comes at the end")

@@ -76,6 +76,7 @@ struct CheckpointSection {
   int64_t keep_every = 0;                               // tokens; 0: none is kept for its place
   bool keep_best = false;                               // by held-out loss
   SavePoints save_at;
+  int64_t patience = 120;  // seconds that the disk may take to answer
 };
 
 struct EvaluationSection {

@@ -35,10 +35,18 @@ void record(const std::vector<Metric>& metrics, ordered_json& fields) {
 
 }  // namespace
 
-Score score_on_ranks(evaluation::Scorer& scorer, const parallel::World& world) {
+std::optional<Score> score_on_ranks(evaluation::Scorer& scorer, const parallel::World& world,
+                                    int64_t items_at_once, const GoOn& go_on) {
   const auto start = std::chrono::steady_clock::now();
   const auto [begin, end] = world.share(scorer.size());
-  Score score{.name = scorer.name(), .role = scorer.role(), .totals = scorer.score(begin, end)};
+  Score score{.name = scorer.name(), .role = scorer.role(), .totals = scorer.score(begin, begin)};
+  // All ranks make the same number of turns, though their shares may differ by an item.
+  const int64_t largest_share = (scorer.size() + world.size() - 1) / world.size();
+  for (int64_t done = 0; done < largest_share; done += items_at_once) {
+    const int64_t first = std::min(begin + done, end);
+    score.totals += scorer.score(first, std::min(first + items_at_once, end));
+    if (!go_on()) return {};
+  }
   world.all_reduce(score.totals.values(), parallel::World::Reduction::sum);
   score.metrics = scorer.metrics(score.totals);
   score.headline = scorer.headline(score.totals);
@@ -46,8 +54,13 @@ Score score_on_ranks(evaluation::Scorer& scorer, const parallel::World& world) {
   return score;
 }
 
-Evaluation evaluate(const Recipe& recipe, model::LanguageModel& model, const Sources& sources,
-                    const at::Device& device, const parallel::World& world, bool baselines) {
+Score score_on_ranks(evaluation::Scorer& scorer, const parallel::World& world) {
+  return *score_on_ranks(scorer, world, std::max<int64_t>(scorer.size(), 1), [] { return true; });
+}
+
+std::optional<Evaluation> evaluate(const Recipe& recipe, model::LanguageModel& model, const Sources& sources,
+                                   const at::Device& device, const parallel::World& world, bool baselines,
+                                   const GoOn& go_on) {
   const auto scorers =
       evaluation::make_scorers({.model = model,
                                 .device = device,
@@ -56,8 +69,12 @@ Evaluation evaluate(const Recipe& recipe, model::LanguageModel& model, const Sou
                                 .num_windows = windows_to_score(recipe, sources.held_out()),
                                 .open_training_text = [&] { return sources.open_training_text(); }});
   Evaluation result;
-  for (const auto& scorer : scorers)
-    if (baselines || scorer->role() != Role::baseline) result.add(score_on_ranks(*scorer, world));
+  for (const auto& scorer : scorers) {
+    if (!baselines && scorer->role() == Role::baseline) continue;
+    auto score = score_on_ranks(*scorer, world, recipe.train.micro_batch, go_on);
+    if (!score) return {};
+    result.add(std::move(*score));
+  }
   return result;
 }
 

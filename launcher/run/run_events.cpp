@@ -94,8 +94,22 @@ void report_save(Reporter& reporter, const checkpoint::SaveReport& report) {
                              report.moments ? "checkpoint" : "weights", format_count(report.step),
                              common::format_bytes(static_cast<double>(report.bytes)),
                              format_duration(report.seconds), rate, format_duration(report.seconds_blocked)));
-  for (const std::string& remark : report.remarks)
-    reporter.event("remark", report.step, {{"text", remark}}, remark);
+  report_remarks(reporter, report.step, report.remarks);
+}
+
+void report_remarks(Reporter& reporter, int64_t step, const std::vector<std::string>& remarks) {
+  for (const std::string& remark : remarks) reporter.event("remark", step, {{"text", remark}}, remark);
+}
+
+void report_stalled_save(Reporter& reporter, int64_t step, double seconds, int64_t num_waiting) {
+  std::string text = fmt::format(
+      "WARNING: The disk has not answered for {} while the checkpoint of step {} is written.",
+      format_duration(seconds), format_count(step));
+  if (num_waiting > 0)
+    text += fmt::format(" Since then {} {} fallen due and could not be saved.",
+                        num_waiting == 1 ? "one checkpoint" : format_count(num_waiting) + " checkpoints",
+                        num_waiting == 1 ? "has" : "have");
+  reporter.event("checkpoint_stalled", step, {{"seconds", seconds}, {"waiting", num_waiting}}, text);
 }
 
 void report_failed_save(Reporter& reporter, int64_t step, const std::string& problem, bool training_goes_on) {

@@ -38,6 +38,9 @@ void report_start(Reporter& reporter, const Recipe& recipe, const Sources& sourc
 void report_evaluation(Reporter& reporter, int64_t step, const evaluation::Evaluation& result);
 void report_readings(Reporter& reporter, int64_t step, const Readings& readings);
 void report_save(Reporter& reporter, const checkpoint::SaveReport& report);
+void report_remarks(Reporter& reporter, int64_t step, const std::vector<std::string>& remarks);
+// The disk has been silent for so many seconds, and so many checkpoints fell due meanwhile.
+void report_stalled_save(Reporter& reporter, int64_t step, double seconds, int64_t num_waiting);
 void report_failed_save(Reporter& reporter, int64_t step, const std::string& problem, bool training_goes_on);
 
 // At its end.

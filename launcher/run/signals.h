@@ -1,29 +1,53 @@
-// SIGINT, SIGTERM and SIGUSR1 as a flag that the training loop reads between steps.
+// The signals to stop, as a flag that the training loop reads between steps.
 #pragma once
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "parallel/world.h"
 
 namespace sisa::launcher {
 
 // Installs handlers that only note the signal; the destructor restores the former ones. Construct it after
 // MPI_Init, which installs handlers of its own.
+//  - SIGINT, SIGTERM, SIGUSR1, SIGQUIT and SIGHUP (a terminal that is closed) ask the run to save and to stop.
+//    SIGHUP stays ignored where it was ignored before, as under nohup.
+//  - SIGPIPE is ignored: a program that reads our output may end at any time, as `tee` does at Ctrl-C.
 //
-// When a rank dies, mpirun sends SIGTERM to the others. They wait for the dead rank in a collective and
-// therefore never come to read the flag. For this reason a signal that is not answered in time ends the
-// process with exit status 75 (try again) and a message that says so.
-//
-// The time is measured by alarm(2). A process has one alarm and one handler of SIGALRM, and this class owns
-// both: nothing else in the program may use them. At most one SignalWatch exists; a second one is an internal
-// error.
+// A process that waits for a rank that is gone, or for a disk or a device that does not answer, never comes
+// to read the flag. So that a signal ends it all the same, a thread watches: once a signal has come, it ends
+// the process with exit status 75 (try again) if the main thread has not said alive() for too long, and says
+// what that thread was waiting for. All waits of the main thread that may be long must therefore be loops that
+// say alive(). At most one SignalWatch exists; a second one is an internal error.
 class SignalWatch {
  public:
-  SignalWatch();
+  using Seconds = std::chrono::duration<double>;
+
+  // The main thread may be silent for three times as long as it was at most before, but at least for `least`;
+  // and for `first` until it has spoken twice, since nobody knows how long the first step takes.
+  explicit SignalWatch(const parallel::World& world, Seconds least = Seconds(20), Seconds first = Seconds(60));
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
   ~SignalWatch();
+
   int seen() const;  // the number of the last signal, or 0
-  // How long the process may take to answer a signal that arrives from now on: at least a second, and a
-  // minute unless this is called.
-  void set_patience(double seconds);
-  void answered();  // the ranks have agreed on what to do about the signal
+  // The main thread is about to do this, a string literal such as "train a step".
+  void alive(const char* doing);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void watch();
+  [[noreturn]] void end(Clock::time_point now) const;
+
+  const parallel::World& world_;
+  const Seconds least_;
+  std::atomic<double> patience_;  // seconds
+  std::atomic<const char*> doing_{"start"};
+  std::atomic<Clock::rep> spoke_;  // when alive() was said last
+  bool spoke_before_ = false;
+  double longest_silence_ = 0;  // seconds between two calls of alive()
+  std::thread watcher_;
 };
 
 }  // namespace sisa::launcher

@@ -1,7 +1,12 @@
 #include "launcher/run/trainer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "common/error.h"
 #include "common/file.h"
@@ -77,8 +82,12 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
                 .optimizer = recipe.optimizer},
                world),
       store_(folder_.checkpoints(), world),
-      checkpointer_(
-          recipe.checkpoint, store_, learner_.space(), [this] { return state(); }, reporter_),
+      signals_(world),
+      checkpointer_(recipe.checkpoint, store_, learner_.space(),
+                    {.state = [this] { return state(); },
+                     .asked_to_stop = [this] { return stop_asked("wait for the disk"); },
+                     .give_up = [this](const std::string& why) { give_up(why); }},
+                    reporter_),
       schedule_(recipe.schedule()),
       peak_flops_(peak_flops(device_name(device), recipe.run.precision)),
       flops_(flops_per_token(recipe)) {
@@ -87,6 +96,11 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
   progress_ = start_ = start.progress;
   lineage_ = start.lineage;
   if (start.own_checkpoint) checkpointer_.resumed(progress_.step);
+  missed_evaluation_ = evaluation_was_missed(start);
+  if (start.own_checkpoint && start.held_out_loss) {
+    evaluated_step_ = progress_.step;
+    held_out_loss_ = start.held_out_loss;
+  }
   world_.together([&] {
     if (world_.is_root()) common::write_file_atomically(folder_.recipe(), print_recipe(recipe_));
   });
@@ -94,23 +108,25 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
 
 int Trainer::run() {
   report_start(reporter_, recipe_, sources_, learner_.model(), device_, folder_, world_.size());
-  if (complete()) return end({});
-  Decision decision;
-  while (!complete() && !decision.stop) {
+  if (missed_evaluation_) evaluate();
+  if (complete() && start_.step == progress_.step && !missed_evaluation_) return end();
+  bool stop = signal_ != 0;
+  while (!complete() && !stop) {
     const Progress before = progress_;
+    signals_.alive("train a step");
     const StepReport report = step();
     const bool shown = before.step == start_.step ||
                        passed({static_cast<double>(recipe_.log.every), Unit::steps}, before, progress_);
     reporter_.step(report, shown);
-    if (passed(recipe_.evaluation.every, before, progress_)) evaluate();
-    if (passed(recipe_.log.monitors, before, progress_)) monitor();
-    signals_.set_patience(std::max(20.0, 3 * report.seconds));
-    decision = decide(before);
-    checkpointer_.after_step(before, progress_, decision.save || complete());
+    const Decision decision = decide(before);
+    // The state is saved first: an evaluation may take long, and a signal or a crash may end it.
+    checkpointer_.after_step(before, progress_, decision.save, /*last=*/decision.stop || complete());
+    if (signal_ == 0 && evaluation_is_due(before)) evaluate();
+    if (signal_ == 0 && passed(recipe_.log.monitors, before, progress_)) monitor();
+    stop = decision.stop || signal_ != 0;
   }
-  if (complete() && evaluated_step_ != progress_.step) evaluate();
   checkpointer_.finish(progress_.step);
-  return end(decision);
+  return end();
 }
 
 StepReport Trainer::step() {
@@ -174,8 +190,18 @@ Trainer::Decision Trainer::decide(const Progress& before) {
   std::array<int64_t, 3> answers = {checkpointer_.due(before, progress_), signals_.seen(), stop_is_due()};
   world_.all_reduce(answers, parallel::World::Reduction::max);
   const auto [save, signal, stop] = answers;
-  if (signal != 0) signals_.answered();
-  return {.save = save != 0, .signal = signal, .stop = signal != 0 || stop != 0};
+  signal_ = signal;
+  return {.save = save != 0, .stop = signal != 0 || stop != 0};
+}
+
+// Collective. Whether a signal has come on any rank; also tells the watch that this thread is about to go on
+// with `doing`.
+bool Trainer::stop_asked(const char* doing) {
+  signals_.alive(doing);
+  int64_t signal = signals_.seen();
+  world_.all_reduce({&signal, 1}, parallel::World::Reduction::max);
+  signal_ = signal;
+  return signal != 0;
 }
 
 bool Trainer::stop_is_due() const {
@@ -186,12 +212,31 @@ bool Trainer::stop_is_due() const {
   return static_cast<double>(done) >= limit;
 }
 
+bool Trainer::evaluation_is_due(const Progress& before) const {
+  return complete() || passed(recipe_.evaluation.every, before, progress_);
+}
+
+// Whether the process that made the last step was stopped before it evaluated it, as was due.
+bool Trainer::evaluation_was_missed(const Start& start) const {
+  if (!start.own_checkpoint || start.held_out_loss || progress_.step == 0) return false;
+  return evaluation_is_due({.step = progress_.step - 1,
+                            .samples = progress_.samples - recipe_.samples_per_step(),
+                            .tokens = progress_.tokens - recipe_.train.batch});
+}
+
+// A signal ends it without a result. Meanwhile the checkpointer gets on with the save that is running.
 void Trainer::evaluate() {
-  const evaluation::Evaluation result =
-      launcher::evaluate(recipe_, learner_.model(), sources_, device_, world_, /*baselines=*/false);
+  const auto go_on = [&] {
+    checkpointer_.poll();
+    return !stop_asked("evaluate");
+  };
+  const auto result =
+      launcher::evaluate(recipe_, learner_.model(), sources_, device_, world_, /*baselines=*/false, go_on);
+  if (!result) return;
   evaluated_step_ = progress_.step;
-  held_out_loss_ = result.held_out_loss();
-  report_evaluation(reporter_, progress_.step, result);
+  held_out_loss_ = result->held_out_loss();
+  report_evaluation(reporter_, progress_.step, *result);
+  if (held_out_loss_) checkpointer_.evaluated(progress_.step, *held_out_loss_);
 }
 
 // The model's own readings, on the samples of the step just done. The root alone takes them, since all ranks
@@ -219,20 +264,31 @@ std::optional<double> Trainer::held_out_loss() const {
   return evaluated_step_ == progress_.step ? held_out_loss_ : std::nullopt;
 }
 
+// Collective. Ends the process although one of its threads waits for the disk: nothing else would end that.
+void Trainer::give_up(const std::string& why) {
+  if (world_.is_root()) fmt::print(stderr, "{}\n", why);
+  std::fflush(stderr);
+  world_.barrier();
+  if (world_.size() == 1) std::_Exit(common::try_again);
+  if (world_.is_root()) world_.abort(common::try_again);
+  while (true) std::this_thread::sleep_for(std::chrono::seconds(1));  // until the root's call ends this rank
+}
+
 // Reports how the run ended and returns the exit status.
-int Trainer::end(const Decision& decision) {
+int Trainer::end() {
+  const bool evaluated = evaluated_step_ == progress_.step;
+  const bool stopped = signal_ != 0 && !(complete() && evaluated);
   const int64_t steps = progress_.step - start_.step;
   report_end(reporter_, {.progress = progress_,
                          .total_steps = schedule_.total,
                          .steps = steps,
                          .tokens = progress_.tokens - start_.tokens,
                          .seconds = steps > 0 ? seconds_since(started_) : 0,
-                         .how = complete()        ? "is complete"
-                                : decision.signal ? "was stopped by a signal"
-                                                  : "was stopped as asked",
+                         .how = stopped ? "was stopped by a signal"
+                                : complete() ? "is complete"
+                                             : "was stopped as asked",
                          .loss = held_out_loss()});
-  return decision.signal && !complete() ? 128 + static_cast<int>(decision.signal)
-                                        : static_cast<int>(common::success);
+  return stopped ? 128 + static_cast<int>(signal_) : static_cast<int>(common::success);
 }
 
 }  // namespace sisa::launcher

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "checkpoint/store.h"
@@ -19,6 +20,7 @@
 #include "launcher/run/plan.h"
 #include "launcher/run/progress.h"
 #include "launcher/run/reporter.h"
+#include "launcher/run/restore.h"
 #include "launcher/run/run_folder.h"
 #include "launcher/run/signals.h"
 #include "launcher/run/sources.h"
@@ -43,9 +45,8 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
   // What comes after a step, as the ranks have agreed.
   struct Decision {
-    bool save = false;   // a checkpoint falls due
-    int64_t signal = 0;  // 0: none was seen on any rank
-    bool stop = false;
+    bool save = false;  // a checkpoint falls due
+    bool stop = false;  // a signal came, or options.stop_after is reached
   };
 
   bool complete() const { return progress_.step >= schedule_.total; }
@@ -54,11 +55,15 @@ class Trainer {
   StepReport measure(const StepResult& result, double lr_factor, double seconds, double seconds_waited);
   Decision decide(const Progress& before);
   bool stop_is_due() const;
+  bool stop_asked(const char* doing);
+  bool evaluation_is_due(const Progress& before) const;
+  bool evaluation_was_missed(const Start& start) const;
   void evaluate();
   void monitor();
   checkpoint::RunState state() const;
   std::optional<double> held_out_loss() const;  // at this step; absent if it was not evaluated
-  int end(const Decision& decision);
+  [[noreturn]] void give_up(const std::string& why);
+  int end();
 
   Recipe recipe_;
   TrainOptions options_;
@@ -71,12 +76,14 @@ class Trainer {
   data::Prefetcher prefetcher_;  // of sources_.training()
   Learner learner_;
   checkpoint::Store store_;
+  SignalWatch signals_;
   Checkpointer checkpointer_;
   Schedule schedule_;
-  SignalWatch signals_;
   std::optional<double> peak_flops_;  // FLOP/s of one device
   Plan::Flops flops_;                 // for a token
   Progress progress_, start_;         // now, and when this process began
+  bool missed_evaluation_ = false;    // the checkpoint is that of a step that was to be evaluated and was not
+  int64_t signal_ = 0;                // that a rank has seen and all know of; 0: none
   std::vector<Ancestor> lineage_;
   Clock::time_point started_ = Clock::now();
   int64_t evaluated_step_ = -1;          // the last one that was evaluated; -1: none

@@ -11,6 +11,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "common/file.h"
 #include "tests/checkpoint/run_folder.h"
@@ -47,25 +48,40 @@ class CheckpointerTest : public RunFolder {
     store_ = std::make_unique<Store>(folder, world(), disk);
     checkpointer_ = std::make_unique<Checkpointer>(
         section, *store_, model_.space,
-        [this] {
-          checkpoint::RunState now = state(now_.step);
-          now.tokens = now_.tokens;
-          now.held_out_loss = held_out_loss_;
-          return now;
-        },
+        Checkpointer::Run{.state =
+                              [this] {
+                                checkpoint::RunState now = state(now_.step);
+                                now.tokens = now_.tokens;
+                                now.held_out_loss = held_out_loss_;
+                                return now;
+                              },
+                          .asked_to_stop = [this] { return asked_to_stop_; },
+                          .give_up =
+                              [this](const std::string& why) {
+                                if (gave_up_.empty()) open();
+                                gave_up_ = why;
+                              }},
         reporter_, [this] { return clock_; });
     now_ = after(first_step);
   }
   static Progress after(int64_t step) { return {.step = step, .samples = 10 * step, .tokens = 100 * step}; }
 
   // One step, with all that the training loop asks the checkpointer. Whether a checkpoint fell due.
-  bool step() {
+  bool step(bool last = false) {
     const Progress before = now_;
     now_ = after(now_.step + 1);
     const bool due = checkpointer_->due(before, now_);
     const Quiet quiet;
-    checkpointer_->after_step(before, now_, due);
+    checkpointer_->after_step(before, now_, due, last);
     return due;
+  }
+  void poll() {
+    const Quiet quiet;
+    checkpointer_->poll();
+  }
+  void evaluated(double loss) {
+    const Quiet quiet;
+    checkpointer_->evaluated(now_.step, loss);
   }
   void steps(int64_t count) {
     for (int64_t i = 0; i < count; ++i) step();
@@ -75,6 +91,11 @@ class CheckpointerTest : public RunFolder {
     checkpointer_->finish(now_.step);
   }
   void resumed(int64_t step) { checkpointer_->resumed(step); }
+
+  Entry entry(int64_t step) const {
+    world().barrier();
+    return store_->find(step);
+  }
 
   // Of the checkpoints in the folder: {step: it holds moments}.
   std::map<int64_t, bool> saved() const {
@@ -132,6 +153,8 @@ class CheckpointerTest : public RunFolder {
 
   Checkpointer::Clock::time_point clock_{};  // seconds pass when a test says so
   std::optional<double> held_out_loss_;
+  bool asked_to_stop_ = false;
+  std::string gave_up_;  // why
   Progress now_;
   std::shared_ptr<std::atomic<bool>> full_ = std::make_shared<std::atomic<bool>>(true);
 
@@ -281,6 +304,79 @@ TEST_F(CheckpointerTest, WhatIsSavedIsNotSavedAgainAtTheEnd) {
   begin({.every = {2, Unit::steps}, .keep_last = 10}, {}, /*first_step=*/2);
   finish();  // as a child of another run, it has none of its own
   EXPECT_THAT(steps_of("checkpoint"), ElementsAre(2, 2));
+}
+
+TEST_F(CheckpointerTest, AChosenStepStaysForEverIfTheProcessEndsThere) {
+  const CheckpointSection section{
+      .every = {0, Unit::steps}, .keep_last = 1, .save_at = {.at = {{2, Unit::steps}}}};
+  begin(section);
+  step();
+  step(/*last=*/true);
+  finish();
+  EXPECT_THAT(saved(), ElementsAre(Pair(2, true)));
+  EXPECT_TRUE(entry(2).kept);
+  EXPECT_THAT(steps_of("checkpoint"), ElementsAre(2)) << "once";
+  begin(section, {}, /*first_step=*/2);
+  resumed(2);
+  for (int i = 0; i < 2; ++i) {
+    step();
+    finish();
+  }
+  EXPECT_THAT(saved(), ElementsAre(Pair(2, true), Pair(4, true)));
+}
+
+TEST_F(CheckpointerTest, AHeldOutLossReachesItsCheckpointLater) {
+  begin({.every = {2, Unit::steps}, .keep_last = 1, .keep_best = true}, gated());
+  steps(2);
+  evaluated(1.5);  // while the disk holds the save up
+  open();
+  while (steps_of("checkpoint").empty()) poll();
+  steps(1);
+  finish();
+  EXPECT_EQ(entry(2).held_out_loss, 1.5);  // and it stays, as the best
+  EXPECT_THAT(saved(), ElementsAre(Pair(2, true), Pair(3, true)));
+}
+
+TEST_F(CheckpointerTest, TheLossOfTheLastStepIsInItsCheckpoint) {
+  begin({.every = {2, Unit::steps}, .keep_last = 10});
+  steps(1);
+  evaluated(3);  // no checkpoint is made of this step
+  step(/*last=*/true);
+  evaluated(1.25);
+  finish();
+  EXPECT_EQ(entry(2).held_out_loss, 1.25);
+  EXPECT_THAT(steps_of("remark"), IsEmpty());
+}
+
+TEST_F(CheckpointerTest, ADiskThatDoesNotAnswerIsReportedMoreAndMoreRarely) {
+  CheckpointSection section{.every = {1, Unit::steps}, .keep_last = 10};
+  section.patience = 1;
+  begin(section, gated());
+  const auto start = std::chrono::steady_clock::now();
+  while (events("checkpoint_stalled").size() < 2) {
+    step();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  const auto told = events("checkpoint_stalled");
+  EXPECT_EQ(told[0]["step"], 1);
+  EXPECT_GE(told[0]["seconds"], 1);
+  EXPECT_GE(told[1]["seconds"], 2 * told[0]["seconds"].get<double>());
+  EXPECT_GT(told[1]["waiting"], told[0]["waiting"].get<int64_t>());
+  EXPECT_THAT(saved(), IsEmpty());
+  open();
+  finish();
+  EXPECT_THAT(saved(), testing::Contains(Pair(now_.step, true)));
+}
+
+TEST_F(CheckpointerTest, ASignalEndsTheWaitForADiskThatDoesNotAnswer) {
+  CheckpointSection section{.every = {1, Unit::steps}, .keep_last = 10};
+  section.patience = 1;
+  begin(section, gated());
+  steps(1);
+  asked_to_stop_ = true;
+  finish();  // gives up, upon which this test opens the disk
+  EXPECT_THAT(gave_up_, AllOf(StartsWith("The disk has not answered for 1."), HasSubstr("checkpoint of step 1")));
 }
 
 TEST_F(CheckpointerTest, ReportsWhatASaveCost) {

@@ -2,6 +2,9 @@
 
 faults.c, preloaded, stands between the program and the disk; CTest sets SISA_FAULTS to the library.
 """
+import re
+import time
+
 from harness import *
 
 NEVER = 1 << 30
@@ -21,6 +24,13 @@ class FailingDisk(ProgramTest):
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors.read_text()), usage.ru_maxrss * 1024
+
+    def with_reads(self, reads, *arguments):
+        """The finished program where opening files fails, "KIND:TEXT"."""
+        return run(*arguments, env={**os.environ, "LD_PRELOAD": preloadable(self.folder), "SISA_FAULT_READS": reads})
+
+    def content(self, output):
+        return {p: p.read_bytes() for p in sorted((self.folder / output / "checkpoints").rglob("*")) if p.is_file()}
 
     def assert_equal(self, a, b):
         done = run("checkpoint", "diff", self.folder / a, self.folder / b)
@@ -82,6 +92,66 @@ class FailingDisk(ProgramTest):
         self.assertLess(sum(blocked), 0.2 * sum(save["seconds"] for save in saves[:-2]))
         self.assertLess(slow - calm, 25e6, "bytes; each copy takes 11e6")
         self.assert_equal("run", "calm")
+
+    def test_what_cannot_be_read_is_neither_passed_over_nor_deleted(self):
+        twenty = ("--set", "train.max_tokens=7680 tokens")
+        self.train("run", *twenty)
+        output = self.folder / "run"
+        before = self.content("run")
+        for kind, reason in (("eacces", "Permission denied"), ("eio", "Input/output error")):
+            newest = f"{kind}:step-20/rank-"
+            done = self.with_reads(newest, "train", self.recipe, "--output", output)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertRegex(done.stderr, rf"step-20 cannot be read: .*{reason}.* Make it readable .* --resume 10\.")
+            done = self.with_reads(newest, "checkpoint", "prune", output, "--damaged", "--keep-last", "1")
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertRegex(done.stderr, rf"step-20 stays, since it cannot be read and may be sound: .*{reason}")
+            done = self.with_reads(newest, "checkpoint", "prune", output, "--keep-last", "1")
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            done = self.with_reads(newest, "checkpoint", "verify", output)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, rf"step-10: sound, .* read\n.*step-20 cannot be read:\n.*{reason}")
+            done = self.with_reads(newest, "evaluate", output)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stderr, "step-20 cannot be read")
+
+            done = self.with_reads(f"{kind}:/rank-", "train", self.recipe, "--output", output)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertRegex(done.stderr, reason)
+            done = self.with_reads(f"{kind}:/rank-", "evaluate", output)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("None of the checkpoints", done.stderr)
+            self.assertNotIn("sisa train", done.stderr)
+        self.assertEqual(self.content("run"), before)
+        self.train("run", *twenty, "--resume", "10")  # the user's word
+
+    def test_a_disk_that_hangs_is_reported_and_a_signal_ends_the_run(self):
+        for ranks in (None, 2):
+            output = self.folder / f"run-{ranks}"
+            faults = ["env", f"LD_PRELOAD={preloadable(self.folder)}", f"SISA_FAULT_WRITES=hang:190:{NEVER}"]
+            arguments = [BINARY, "train", self.recipe, "--output", output, "--set", "train.max_tokens=38M tokens",
+                         "--set", "checkpoint.patience=1s", "--set", "log.every=100000"]
+            process = subprocess.Popen([*(["mpirun", "-n", str(ranks)] if ranks else []), *faults, *map(str, arguments)],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       env={**os.environ, "OMPI_MCA_odls_base_sigkill_timeout": "1"})
+            stalled = []
+            limit = time.time() + TIMEOUT
+            while len(stalled) < 2 and time.time() < limit:
+                time.sleep(0.2)
+                if (output / "metrics.jsonl").exists():
+                    stalled = [r for r in map(json.loads, (output / "metrics.jsonl").read_text().splitlines(keepends=False)[:-1])
+                               if r.get("event") == "checkpoint_stalled"]
+            self.assertGreaterEqual(stalled[1]["seconds"], 2 * stalled[0]["seconds"])
+            self.assertGreater(stalled[1]["waiting"], 0)
+            began = time.time()
+            process.send_signal(signal.SIGTERM if ranks is None else signal.SIGUSR1)  # mpirun passes SIGUSR1 on at once
+            out, err = process.communicate(timeout=TIMEOUT)
+            self.assertLess(time.time() - began, 20)
+            self.assertEqual(process.returncode, 75, out + err)
+            self.assertEqual(len(re.findall("The disk has not answered for .* while the checkpoint of step", err)), 1, err)
+            self.assertRegex(out, "WARNING: The disk has not answered for .* checkpoints have fallen due and could not be saved")
+            done = run("checkpoint", "verify", output)  # what was there before
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

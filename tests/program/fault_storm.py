@@ -3,7 +3,7 @@
     fault_storm.py --kills 100 --seed 1 --model quickstart
 
 Two ranks train. kill -9 strikes one of them at random, in each of PHASES in turn: within a save faults.c, preloaded, finds the
-moment; steps are struck from outside. After every kill only sound checkpoints may be on offer, the next start must resume from the
+moment; steps are struck from outside. In the phase `stop` both get SIGTERM instead, and no step may be lost. After every kill only sound checkpoints may be on offer, the next start must resume from the
 newest, and at most one interval may be lost. Once the run is through, its losses and its last checkpoint must equal, bit for
 bit, those of a run that was left alone; then it begins anew, until there were enough kills.
 
@@ -17,7 +17,7 @@ import time
 
 from harness import *
 
-PHASES = ("steps", "copy", "write", "rename", "prune")
+PHASES = ("steps", "copy", "write", "rename", "amend", "prune", "stop")
 MODELS = {  # changes of the harness's recipe; steps between checkpoints; steps of the run; writes of a rank in a save
     "tiny": ({}, 8, 100, 60),
     "quickstart": ({"d_model": 128, "num_layers": 4, "num_heads": 4, "d_state": 16, "d_ff": 320}, 8, 200, 110),
@@ -29,7 +29,7 @@ class Storm:
         self.folder, self.draw = folder, random.Random(seed)
         changes, self.every, self.steps, self.writes = MODELS[model]
         settings = {**{f"model.{key}": value for key, value in changes.items()}, "checkpoint.every": f"{self.every} steps",
-                    "checkpoint.keep_last": 2, "train.max_tokens": f"{384 * self.steps} tokens", "evaluation.every": 0, "log.every": 1000}
+                    "checkpoint.keep_last": 2, "train.max_tokens": f"{384 * self.steps} tokens", "evaluation.every": f"{self.every} steps", "log.every": 1000}
         self.train = [BINARY, "train", str(recipe), *(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))]
         self.kills = collections.Counter()  # by phase
         self.lost = []                      # steps, by kill
@@ -68,7 +68,7 @@ class Storm:
 
     def plan(self, phase):
         """"PHASE:N:VICTIM:BY", as faults.c takes it; N reaches into the second save."""
-        events = {"copy": 8, "write": 2 * self.writes, "rename": 8, "prune": 12}[phase]
+        events = {"copy": 8, "write": 2 * self.writes, "rename": 8, "amend": 8, "prune": 12}[phase]
         by = self.draw.randint(0, 1) if phase in ("copy", "write") else 0  # the root alone renames and deletes
         return f"{phase}:{self.draw.randint(1, events)}:{self.draw.randint(0, 1)}:{by}"
 
@@ -96,15 +96,33 @@ class Storm:
             if between_saves:
                 return
 
+    def stop(self, name):
+        """Sends SIGTERM to both ranks, in a step, a save or an evaluation."""
+        step = self.last(name) + self.draw.randint(1, 2 * self.every)
+        if step >= self.steps:
+            return
+        wait_for_step(self.folder / name / "metrics.jsonl", step)
+        time.sleep(self.draw.uniform(0, 0.1))
+        (self.folder / "log").write_text(f"0 stop {self.last(name)} -\n")
+        for rank in (0, 1):
+            try:
+                os.kill(int((self.folder / "pids" / str(rank)).read_text()), signal.SIGTERM)
+            except ProcessLookupError:
+                pass  # the run has ended
+
     def train_until_killed(self, name, phase):
         """Whether the run was killed; it has ended otherwise."""
         log = self.folder / "log"
         log.write_text("")
-        process = self.start(name, "" if phase in (None, "steps") else self.plan(phase))
+        process = self.start(name, "" if phase in (None, "steps", "stop") else self.plan(phase))
         if phase == "steps":
             self.strike_steps(name, process)
+        if phase == "stop":
+            self.stop(name)
         output, _ = process.communicate(timeout=TIMEOUT)
         strikes = log.read_text().splitlines()
+        if phase == "stop" and process.returncode == 0:
+            return False  # it had ended already
         assert bool(strikes) != (process.returncode == 0), f"{strikes}, exit status {process.returncode}:\n{output}"
         if strikes:
             self.kills[phase] += 1
@@ -120,6 +138,8 @@ class Storm:
             text = "".join(verifying.communicate(timeout=TIMEOUT))
             assert verifying.returncode == 0, text
         newest, reached = max(steps, default=0), self.last(name)
+        if phase == "stop":
+            assert newest == reached, f"{reached} steps were done and {newest} are saved, though the run had time to save"
         assert newest >= self.last(name, "checkpoint"), "a checkpoint that was reported is gone"
         self.lost.append(reached - newest)
         # Within a save: the interval and the steps that went by while it was written, here less than another interval. Between saves:

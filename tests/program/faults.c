@@ -6,11 +6,14 @@
  *     copy     a save's folder has appeared and BY's file in it has not: the state is being copied into host memory
  *     write    a pwrite, ftruncate or fsync of a file in such a folder; odd events strike halfway through a pwrite, or before
  *     rename   the exchange of a folder's name for that of a checkpoint, or the replacement of `latest`; odd ones before, even after
+ *     amend    a write of the master file that is to take the place of a checkpoint's, or its renaming; likewise
  *     prune    the renaming of a checkpoint to be deleted, and each removal of a file or folder in it; odd ones before, even after
  *   SISA_FAULT_WRITES=KIND:FIRST:LAST   the calls FIRST to LAST, from 1, of pwrite, write and fsync on checkpoints and metrics.jsonl
  *     enospc, eio   fail
  *     short         write at most 1000 bytes (checkpoints alone)
  *     slow          take 5 ms longer (likewise)
+ *     hang          never return (likewise), as where a file server is gone
+ *   SISA_FAULT_READS=KIND:TEXT   opening a file whose path contains TEXT, to read it, fails: eacces, eio
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -56,8 +59,12 @@ static int due(const char* phase) {
   return strcmp(phase, kill_phase) == 0 && atomic_fetch_add(&events, 1) + 1 == kill_at;
 }
 
+static int in_amendment(const char* path) {
+  return strstr(path, "/master.h5.tmp-") != NULL;
+}
+
 static int in_save(const char* path) {
-  return strstr(path, "/checkpoints/step-") && strstr(path, ".tmp-") && !strstr(path, "-deleted");
+  return strstr(path, "/checkpoints/step-") && strstr(path, ".tmp-") && !strstr(path, "-deleted") && !in_amendment(path);
 }
 
 static const char* path_of(int descriptor, char* path, size_t size) {
@@ -119,6 +126,11 @@ int open(const char* path, int flags, ...) {
   if (flags & O_CREAT && in_save(path) && strstr(path, "/rank-") && atomic_fetch_add(&files_begun, 1) == 2 &&
       strcmp(kill_phase, "copy") == 0)
     strike("open", path);
+  const char* const unreadable = getenv("SISA_FAULT_READS");
+  if (unreadable && (flags & O_ACCMODE) == O_RDONLY && strstr(path, strchr(unreadable, ':') + 1)) {
+    errno = unreadable[1] == 'a' ? EACCES : EIO;
+    return -1;
+  }
   return NEXT(open)(path, flags, mode);
 }
 
@@ -130,13 +142,14 @@ static int failing(const char* path, size_t* size) {
   if (call < first_fault || call > last_fault) return 0;
   if (of_checkpoints && strcmp(fault, "slow") == 0) nanosleep(&(struct timespec){0, 5000000}, NULL);
   if (of_checkpoints && strcmp(fault, "short") == 0 && *size > 1000) *size = 1000;
+  while (of_checkpoints && strcmp(fault, "hang") == 0) pause();
   return strcmp(fault, "enospc") == 0 ? ENOSPC : strcmp(fault, "eio") == 0 ? EIO : 0;
 }
 
 ssize_t pwrite(int file, const void* data, size_t size, off_t offset) {
   char path[1024];
   path_of(file, path, sizeof path);
-  if (in_save(path) && due("write")) {
+  if ((in_save(path) && due("write")) || (in_amendment(path) && due("amend"))) {
     if (kill_at % 2 == 1) NEXT(pwrite)(file, data, size / 2, offset);
     strike("pwrite", path);
   }
@@ -175,6 +188,7 @@ int fsync(int file) {
 
 int rename(const char* from, const char* to) {
   const char* const phase = strstr(to, "-deleted")                                   ? "prune"
+                            : in_amendment(from)                                  ? "amend"
                             : in_save(from) || strstr(to, "/checkpoints/latest") ? "rename"
                                                                                      : "";
   AROUND(phase, "rename", to, NEXT(rename)(from, to));

@@ -42,29 +42,6 @@ class Resume(ProgramTest):
         self.refused("train", self.recipe, *TWENTY, "--output", self.folder / "run", "--resume", "never",
                      says="already holds checkpoints")
 
-    def test_signals_save_and_stop(self):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            output = f"signal-{int(number)}"
-            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens")
-            wait_for_step(self.folder / output / "metrics.jsonl", 3)
-            process.send_signal(number)
-            out, err = process.communicate(timeout=TIMEOUT)
-            self.assertEqual(process.returncode, 128 + number, out + err)
-            last = [r for r in self.metrics(output) if "event" not in r][-1]["step"]
-            self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists())
-
-    def test_a_signal_to_mpirun_saves_on_all_ranks(self):
-        for number in (signal.SIGTERM, signal.SIGUSR1):  # mpirun passes both on
-            output = f"signal-{int(number)}"
-            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens",
-                            "--set", "log.every=1000", ranks=2)  # while mpirun waits it takes no output, and a full pipe stops the ranks
-            wait_for_step(self.folder / output / "metrics.jsonl", 3)
-            process.send_signal(number)
-            out, err = process.communicate(timeout=TIMEOUT)
-            self.assertNotEqual(process.returncode, 0)
-            last = [r for r in self.metrics(output) if "event" not in r][-1]["step"]
-            self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
-
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
         process = start("train", self.recipe, "--output", self.folder / "run", ranks=2)
         wait_for_step(self.folder / "run" / "metrics.jsonl", 12)
@@ -95,6 +72,35 @@ class Resume(ProgramTest):
         done = self.train("run", *TWENTY)
         self.assertRegex(done.stdout, r"step-20.*(checksum|damaged)")
         self.assertEqual([r["step"] for r in self.metrics("run") if "event" not in r][-10:], list(range(11, 21)))
+
+    def flip(self, step):
+        file = self.folder / "run" / "checkpoints" / f"step-{step}" / "rank-00000.h5"
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    def test_a_run_without_a_sound_checkpoint_does_not_begin_anew(self):
+        self.train("run", *TWENTY)
+        for step in (10, 20):
+            self.flip(step)
+        before = {p: p.read_bytes() for p in (self.folder / "run" / "checkpoints").rglob("*") if p.is_file()}
+        for ranks in (None, 2):
+            self.refused("train", self.recipe, *TWENTY, "--output", self.folder / "run", ranks=ranks, status=1,
+                         says=["holds checkpoints, and none of them is sound: step-20 is damaged: .*; step-10 is damaged"])
+        self.assertEqual({p: p.read_bytes() for p in (self.folder / "run" / "checkpoints").rglob("*") if p.is_file()}, before)
+        done = run("evaluate", self.folder / "run")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertNotIn("sisa train", done.stderr)
+
+    def test_verify_reads_every_checkpoint(self):
+        self.train("run", *TWENTY)
+        self.assertEqual(run("checkpoint", "verify", self.folder / "run").stdout.count(": sound, "), 2)
+        self.flip(20)
+        for ranks in (None, 2):
+            done = run("checkpoint", "verify", self.folder / "run", ranks=ranks)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, r"step-10: sound, .* read\n.*step-20 is damaged:\n  .*checksum")
+        self.assertEqual(run("checkpoint", "verify", f"{self.folder / 'run'}@10").returncode, 0)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,12 @@ class Saving(ProgramTest):
         self.assertIn('"lineage":[{"run":', shown)
         self.assertIn('"step":45}]', shown)
 
+    def test_a_chosen_step_stays_though_the_run_was_stopped_there(self):
+        settings = (*TWENTY, *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=[5 steps]", "--set", "checkpoint.keep_last=1")
+        self.train("run", *settings, "--stop-after", "5 steps")
+        self.train("run", *settings)
+        self.assertEqual(sorted(p.name for p in (self.folder / "run" / "checkpoints").glob("step-*")), ["step-20", "step-5"])
+
     def test_children_refused(self):
         self.train("parent", *TWENTY, *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=[5 steps]")
         parent = self.folder / "parent"
