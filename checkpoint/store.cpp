@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <tuple>
@@ -27,12 +29,17 @@ namespace {
 
 using nlohmann::json;
 
-// Throws Damage if a file is missing or shorter than the index says.
-void check_lengths(const fs::path& folder, const Contents& contents) {
+// The length in bytes that each file of a checkpoint has at least.
+std::map<std::string, int64_t> lengths_of(const Contents& contents) {
   std::map<std::string, int64_t> lengths;
   for (int rank = 0; rank < contents.world_size; ++rank) lengths[rank_file_name(rank)] = 1;
   for (const StoredSlice& s : contents.sources)
     lengths[s.file] = std::max(lengths[s.file], s.offset + s.bytes());
+  return lengths;
+}
+
+// Throws Damage if a file is missing or too short.
+void check_lengths(const fs::path& folder, const std::map<std::string, int64_t>& lengths) {
   for (const auto& [file, length] : lengths) {
     std::error_code code;
     const auto size = fs::file_size(folder / file, code);
@@ -54,29 +61,6 @@ std::string reason(const std::exception& error) {
   return fmt::format("Cannot read {}: {}", failed->path1().string(), failed->code().message());
 }
 
-Entry describe(const fs::path& path, int64_t step) {
-  Entry entry{.step = step, .path = path};
-  try {
-    const Contents contents = read_master(path);
-    if (contents.state.step != step)
-      throw Damage(fmt::format("{} holds step {}: it was renamed", path.string(), contents.state.step));
-    entry.sequence = contents.sequence;
-    entry.written = contents.written;
-    entry.has_moments = contents.has_moments();
-    entry.kept = contents.kept;
-    entry.tokens = contents.state.tokens;
-    entry.held_out_loss = contents.state.held_out_loss;
-    entry.bytes = folder_bytes(path);
-    check_lengths(path, contents);
-  } catch (const Damage& error) {
-    entry.problem = error.what();
-  } catch (const std::exception& error) {
-    entry.problem = reason(error);
-    entry.unreadable = true;
-  }
-  return entry;
-}
-
 // Which folder has this path now: the number of its inode, 0 if there is no such folder, 1 if that cannot be
 // found out. A save that replaces a checkpoint gives the path another folder.
 uint64_t identity(const fs::path& path) {
@@ -92,6 +76,68 @@ std::string dump(const json& object) {
 
 }  // namespace
 
+class Store::Masters {
+ public:
+  struct Master {
+    Entry entry;  // without its path, and with no more than the master file says
+    std::map<std::string, int64_t> lengths;
+  };
+  // Throws what read_master throws.
+  Master read(const fs::path& folder) {
+    const std::lock_guard lock(mutex_);
+    const auto version = version_of(folder / "master.h5");
+    const auto known = known_.find(folder);
+    if (version && known != known_.end() && known->second.first == version) return known->second.second;
+    known_.erase(folder);
+    const Contents contents = read_master(folder);
+    const RunState& state = contents.state;
+    const Master master{.entry = {.step = state.step,
+                                  .sequence = contents.sequence,
+                                  .written = contents.written,
+                                  .has_moments = contents.has_moments(),
+                                  .kept = contents.kept,
+                                  .tokens = state.tokens,
+                                  .held_out_loss = state.held_out_loss},
+                        .lengths = lengths_of(contents)};
+    if (version) known_[folder] = {version, master};
+    return master;
+  }
+
+ private:
+  using Version = std::optional<std::array<int64_t, 5>>;
+  // Differs between two files, and from before to after a change of one. Nothing if it cannot be learnt, or if
+  // the file is so new that another change could bear the same time.
+  static Version version_of(const fs::path& file) {
+    struct stat now {};
+    constexpr time_t grain = 2;  // seconds, the coarsest of common file systems
+    if (::stat(file.c_str(), &now) != 0 || now.st_ctim.tv_sec + grain >= ::time(nullptr)) return {};
+    return {{static_cast<int64_t>(now.st_ino), now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec,
+             now.st_ctim.tv_sec * 1'000'000'000 + now.st_ctim.tv_nsec}};
+  }
+
+  std::mutex mutex_;  // the threads of a Saver list the folder as well
+  std::map<fs::path, std::pair<Version, Master>> known_;
+};
+
+Entry Store::describe(const fs::path& path, int64_t step) const {
+  Entry entry{.step = step, .path = path};
+  try {
+    const Masters::Master master = masters_->read(path);
+    if (master.entry.step != step)
+      throw Damage(fmt::format("{} holds step {}: it was renamed", path.string(), master.entry.step));
+    entry = master.entry;
+    entry.path = path;
+    entry.bytes = folder_bytes(path);
+    check_lengths(path, master.lengths);
+  } catch (const Damage& error) {
+    entry.problem = error.what();
+  } catch (const std::exception& error) {
+    entry.problem = reason(error);
+    entry.unreadable = true;
+  }
+  return entry;
+}
+
 std::string Verdict::summary() const {
   const std::vector<std::string>& faults = damage.empty() ? unreadable : damage;
   std::string text = fmt::format("{}: {}", damage.empty() ? "cannot be read" : "is damaged", faults.front());
@@ -101,7 +147,10 @@ std::string Verdict::summary() const {
 }
 
 Store::Store(fs::path folder, const parallel::World& world, Disk disk)
-    : folder_(std::move(folder)), world_(world), disk_(std::move(disk)) {}
+    : folder_(std::move(folder)),
+      world_(world),
+      disk_(std::move(disk)),
+      masters_(std::make_shared<Masters>()) {}
 
 std::vector<Entry> Store::list() const {
   std::vector<Entry> entries;

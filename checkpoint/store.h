@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -112,11 +113,15 @@ class Store {
   const Disk& disk() const { return disk_; }
 
  private:
+  Entry describe(const std::filesystem::path& path, int64_t step) const;
   std::optional<Search> search() const;  // nothing if a checkpoint was deleted or replaced while it was read
 
+  // What master files say, by their paths. One that has not changed since is not read again at each save.
+  class Masters;
   std::filesystem::path folder_;
   const parallel::World& world_;
   Disk disk_;
+  std::shared_ptr<Masters> masters_;
 };
 
 }  // namespace sisa::checkpoint
