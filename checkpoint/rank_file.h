@@ -65,7 +65,7 @@ class Reader {
  public:
   Reader(std::filesystem::path folder, const Contents& contents);  // `contents` must outlive the reader
   // The logical elements [begin, end) as a 1-D tensor of the stored type. Reads every dataset that contains
-  // some of them completely and checks its checksum. Throws SystemError naming a damaged dataset.
+  // some of them completely and checks its checksum. Throws Damage naming a damaged dataset.
   at::Tensor read(parallel::StateArray array, const std::string& name, int64_t begin, int64_t end) const;
 
  private:
@@ -77,7 +77,8 @@ class Reader {
 // types where they differ. The caller must call round_masters and gather_values afterwards.
 void read_into(const Reader& reader, parallel::ParameterSpace& space, bool moments);
 
-// One sentence, naming the array, for each fault of a rank's file. Reads the whole file.
+// One sentence, naming the array, for each fault of a rank's file. Reads the whole file. Throws SystemError if
+// that fails although the file is there.
 std::vector<std::string> damage_of_rank_file(const std::filesystem::path& folder, const std::string& file,
                                              const Contents& contents);
 
