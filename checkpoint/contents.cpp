@@ -6,15 +6,19 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <span>
+#include <tuple>
 #include <utility>
 
-#include "checkpoint/damage.h"
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/json.h"
 #include "common/text.h"
 
 namespace sisa::checkpoint {
@@ -30,6 +34,9 @@ constexpr std::array<std::pair<StateArray, std::string_view>, 3> group_names{
 constexpr std::array<std::pair<c10::ScalarType, std::string_view>, 3> type_names{
     {{c10::kFloat, "float32"}, {c10::kDouble, "float64"}, {c10::kBFloat16, "bfloat16"}}};
 
+// Of an index: of some two million slices.
+constexpr int64_t most_values = 16'000'000;
+
 template <typename Table, typename Key>
 std::string_view name_in(const Table& table, Key key) {
   for (const auto& [k, name] : table)
@@ -38,10 +45,11 @@ std::string_view name_in(const Table& table, Key key) {
 }
 
 template <typename Table>
-auto key_in(const Table& table, const std::string& name) {
+auto key_in(const Table& table, const common::JsonPart& name) {
+  const std::string text = name.text();
   for (const auto& [key, n] : table)
-    if (n == name) return key;
-  throw Damage(fmt::format("A checkpoint's index speaks of '{}', which this version does not know.", name));
+    if (n == text) return key;
+  name.refuse("is {}, which this version does not know", name.shown());
 }
 
 int64_t product(std::span<const int64_t> shape) {
@@ -55,15 +63,88 @@ json to_object(const StoredSlice& s) {
           {"offset", s.offset}, {"checksum", common::hash_hex(s.checksum)}};
 }
 
-StoredSlice to_source(const json& object) {
-  return {.file = object.at("file"),
-          .array = key_in(group_names, object.at("array")),
-          .name = object.at("name"),
-          .begin = object.at("begin"),
-          .end = object.at("end"),
-          .type = key_in(type_names, object.at("dtype")),
-          .offset = object.at("offset"),
-          .checksum = std::stoull(object.at("checksum").get<std::string>(), nullptr, 16)};
+StoredSlice to_source(const common::JsonPart& part) {
+  constexpr int64_t most =
+      std::numeric_limits<int64_t>::max() / 16;  // so that bytes and their sums fit int64
+  StoredSlice source;
+  source.file = part.at("file").text();
+  source.array = key_in(group_names, part.at("array"));
+  source.name = part.at("name").text();
+  source.begin = part.at("begin").integer(0, most);
+  source.end = part.at("end").integer(source.begin + 1, most);
+  source.type = key_in(type_names, part.at("dtype"));
+  source.offset = part.at("offset").integer(0, most);
+  source.checksum = part.at("checksum").hash();
+  return source;
+}
+
+std::vector<StoredSlice> to_sources(const common::JsonPart& list) {
+  std::vector<StoredSlice> sources;
+  for (const common::JsonPart& part : list.items()) sources.push_back(to_source(part));
+  return sources;
+}
+
+Array to_array(const common::JsonPart& part) {
+  constexpr size_t most_dimensions = 32;                              // of HDF5
+  constexpr int64_t most = std::numeric_limits<int64_t>::max() / 16;  // elements
+  Array array{part.at("name").text(), {}};
+  if (array.name.empty()) part.at("name").refuse("is empty");
+  const common::JsonPart shape = part.at("shape");
+  int64_t numel = 1;
+  for (const common::JsonPart& dimension : shape.items()) {
+    array.shape.push_back(dimension.integer(1, most));
+    if (__builtin_mul_overflow(numel, array.shape.back(), &numel) || numel > most)
+      shape.refuse("is {}, which is more elements than any array has", shape.shown());
+  }
+  if (array.shape.empty() || array.shape.size() > most_dimensions)
+    shape.refuse("has {} dimensions, where 1 to {} are expected", array.shape.size(), most_dimensions);
+  return array;
+}
+
+bool is_rank_file(const std::string& name, int64_t world_size) {
+  constexpr std::string_view before = "rank-";
+  int rank = -1;
+  if (name.starts_with(before)) std::from_chars(name.data() + before.size(), name.data() + name.size(), rank);
+  return rank >= 0 && rank < world_size && name == rank_file_name(rank);
+}
+
+// Throws JsonError unless no two sources share bytes of a file.
+void check_places(const std::vector<StoredSlice>& sources, const common::JsonPart& list) {
+  std::vector<const StoredSlice*> order;
+  for (const StoredSlice& source : sources) order.push_back(&source);
+  std::sort(order.begin(), order.end(), [](const StoredSlice* a, const StoredSlice* b) {
+    return std::tie(a->file, a->offset) < std::tie(b->file, b->offset);
+  });
+  for (size_t i = 1; i < order.size(); ++i) {
+    const StoredSlice &a = *order[i - 1], &b = *order[i];
+    if (a.file == b.file && b.offset < a.offset + a.bytes())
+      list.refuse("has {} and {} in the same bytes of {}", a.describe(), b.describe(), a.file);
+  }
+}
+
+// Throws JsonError unless the slices cover the weights of each array, and both moments if there are any, exactly
+// once and in one type.
+void check_cover(const Contents& contents, const common::JsonPart& list) {
+  auto by_array = contents.sources_by_array();
+  for (const StateArray state : saved_arrays(contents.has_moments()))
+    for (const Array& array : contents.arrays) {
+      const auto name = fmt::format("{}/{}", group_name(state), array.name);
+      const auto slices = by_array.extract({state, array.name});
+      if (slices.empty()) list.refuse("has no slice of {}", name);
+      int64_t covered = 0;
+      for (const StoredSlice* slice : slices.mapped()) {
+        if (slice->begin != covered)
+          list.refuse("has {}, where one from element {} on is expected", slice->describe(), covered);
+        if (slice->type != slices.mapped().front()->type)
+          list.refuse("has {} in another type than the slices before it", slice->describe());
+        covered = slice->end;
+      }
+      if (covered != array.numel())
+        list.refuse("has slices of {} up to element {}, but its shape {} has {}", name, covered,
+                    format_shape(array.shape), array.numel());
+    }
+  if (!by_array.empty())
+    list.refuse("has {}, which is none of its arrays", by_array.begin()->second.front()->describe());
 }
 
 // The lines of a recipe's section `model:`, on one line: "system: sisa, d_model: 64". Empty if there are
@@ -236,9 +317,8 @@ std::string to_json(const std::vector<StoredSlice>& sources) {
 }
 
 std::vector<StoredSlice> sources_from_json(const std::string& text) {
-  std::vector<StoredSlice> sources;
-  for (const json& object : json::parse(text)) sources.push_back(to_source(object));
-  return sources;
+  const json list = common::parse_json<json>(text, "a rank's list of slices", {.values = most_values});
+  return to_sources({list, "a rank's list of slices: "});
 }
 
 std::string index_to_json(const Contents& contents) {
@@ -248,10 +328,22 @@ std::string index_to_json(const Contents& contents) {
   return index.dump(1);
 }
 
-void index_from_json(const std::string& text, Contents& contents) {
-  const json index = json::parse(text);
-  for (const json& a : index.at("arrays")) contents.arrays.push_back({a.at("name"), a.at("shape")});
-  for (const json& s : index.at("sources")) contents.sources.push_back(to_source(s));
+void index_from_json(const std::string& text, const std::string& name, Contents& contents) {
+  const json index = common::parse_json<json>(text, name, {.levels = 8, .values = most_values});
+  const common::JsonPart root(index, name + ": "), arrays = root.at("arrays"), sources = root.at("sources");
+  std::set<std::string_view> names;
+  contents.arrays.clear();
+  for (const common::JsonPart& part : arrays.items()) contents.arrays.push_back(to_array(part));
+  for (const Array& array : contents.arrays)
+    if (!names.insert(array.name).second) arrays.refuse("has {} twice", array.name);
+  contents.sources = to_sources(sources);
+  for (size_t i = 0; i < contents.sources.size(); ++i)
+    if (!is_rank_file(contents.sources[i].file, contents.world_size))
+      sources.refuse("has '{}' as the file of slice {}; one of the {} ranks' files, such as {}, is expected",
+                     contents.sources[i].file, i, contents.world_size, rank_file_name(0));
+  if (contents.arrays.empty()) arrays.refuse("is empty");
+  check_cover(contents, sources);
+  check_places(contents.sources, sources);
 }
 
 int64_t Rectangle::numel() const {

@@ -97,7 +97,11 @@ void check_same_model(const Contents& contents, const parallel::ParameterSpace& 
 std::string to_json(const std::vector<StoredSlice>& sources);
 std::vector<StoredSlice> sources_from_json(const std::string& text);
 std::string index_to_json(const Contents& contents);
-void index_from_json(const std::string& text, Contents& contents);  // sets arrays and sources
+// Sets the arrays and sources of `contents`, whose world_size is set. Throws common::JsonError, which begins with
+// `name` and names the entry, unless the names of arrays differ, their shapes are positive, every source is a
+// slice of one of them in a rank's file that shares no bytes with another, and the slices of each array's
+// weights, and of both moments if there are any, cover it exactly once in one type.
+void index_from_json(const std::string& text, const std::string& name, Contents& contents);
 
 // A box of an array's elements, such as an HDF5 hyperslab can describe, whose elements are consecutive in
 // row-major order.

@@ -16,10 +16,16 @@ namespace sisa::checkpoint {
 namespace fs = std::filesystem;
 
 File::File(const fs::path& path, int flags)
-    : path_(path.string()), descriptor_(::open(path_.c_str(), flags | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0 && errno == ENOENT && !(flags & O_CREAT)) throw Damage(path_ + " is missing");
+    // A pipe that nobody writes to is opened at once (O_NONBLOCK), so that it can be refused.
+    : path_(path.string()), descriptor_(::open(path_.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644)) {
+  const bool reads = !(flags & O_CREAT);
+  if (descriptor_ < 0 && reads && errno == ENOENT) throw Damage(path_ + " is missing");
   if (descriptor_ < 0)
-    throw SystemError::with_errno(fmt::format("Cannot {} {}", flags & O_CREAT ? "create" : "open", path_));
+    throw SystemError::with_errno(fmt::format("Cannot {} {}", reads ? "open" : "create", path_));
+  if (const auto kind = reads ? common::special_kind(path) : std::string_view(); !kind.empty()) {
+    ::close(descriptor_);
+    throw Damage(fmt::format("{} is {}; a file was written", path_, kind));
+  }
 }
 
 File::~File() {
@@ -54,15 +60,10 @@ void File::finish(int64_t length, const Disk& disk) {
 }
 
 void File::read(std::span<std::byte> bytes, int64_t offset) const {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pread(descriptor_, bytes.data(), bytes.size(), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw SystemError::with_errno(fmt::format("Cannot read byte {} of {}", offset, path_));
-    if (n == 0)
-      throw Damage(fmt::format("{} ends at byte {}, {} bytes too early", path_, offset, bytes.size()));
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += n;
-  }
+  const size_t count = common::read_at(descriptor_, path_, offset, bytes);
+  if (count < bytes.size())
+    throw Damage(fmt::format("{} ends at byte {}, {} bytes too early", path_,
+                             offset + static_cast<int64_t>(count), bytes.size() - count));
 }
 
 void publish_folder(const fs::path& from, const fs::path& to) {

@@ -31,7 +31,7 @@ struct Disk {
 // An open file descriptor.
 class File {
  public:
-  // Throws SystemError, and Damage if a file to be read is missing.
+  // Throws SystemError, and Damage if a file to be read is missing or no regular file.
   File(const std::filesystem::path& path, int flags);
   File(const File&) = delete;
   File& operator=(const File&) = delete;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "checkpoint/child_process.h"
 #include "common/error.h"
 
 namespace sisa::checkpoint::hdf5 {
@@ -67,10 +68,15 @@ void write_scalar(hid_t object, const std::string& name, hid_t file_type, hid_t 
   check(H5Awrite(attribute, memory_type, value), what);
 }
 
+// A value of a single element, into which HDF5 would write as many as the file says.
 template <typename T>
-T read_scalar(hid_t object, const std::string& name, hid_t memory_type) {
+T read_scalar(hid_t object, const std::string& name, H5T_class_t expected, hid_t memory_type) {
   const std::string what = "Cannot read the attribute " + name;
   const Id attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, what);
+  const Id space(H5Aget_space(attribute), H5Sclose, what), type(H5Aget_type(attribute), H5Tclose, what);
+  if (H5Sget_simple_extent_npoints(space) != 1) throw SystemError(what + ": it is no single value");
+  if (H5Tget_class(type) != expected || (expected == H5T_STRING && H5Tis_variable_str(type) <= 0))
+    throw SystemError(what + ": it has another type than it should");
   T value{};
   check(H5Aread(attribute, memory_type, &value), what);
   return value;
@@ -129,18 +135,30 @@ hid_t MemoryFile::create(int64_t metadata_bytes, int64_t user_block, Image* imag
 }
 
 MemoryFile::MemoryFile(int64_t metadata_bytes, int64_t user_block)
-    : file_(create(metadata_bytes, user_block, &image_), H5Fclose, "Cannot make an HDF5 file in memory") {}
+    : lock_(hdf5_in_use()),
+      file_(create(metadata_bytes, user_block, &image_), H5Fclose, "Cannot make an HDF5 file in memory") {}
 
 void MemoryFile::close() {
   hsize_t size = 0;
   check(H5Fget_filesize(file_, &size), "Cannot learn the size of an HDF5 file");
   file_.close("Cannot finish an HDF5 file");
   size_ = std::max(static_cast<int64_t>(size), static_cast<int64_t>(image_.size));
+  lock_.unlock();
 }
 
 Id open_file(const std::filesystem::path& path) {
   keep_quiet();
   return Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, file_access()), H5Fclose, "Cannot open " + path.string());
+}
+
+Id open_image(std::span<const std::byte> content) {
+  keep_quiet();
+  const std::string what = "Cannot open an HDF5 file";
+  const Id access = file_access();
+  check(H5Pset_fapl_core(access, 64 << 10, false), what);
+  // HDF5 copies the bytes and does not change them.
+  check(H5Pset_file_image(access, const_cast<std::byte*>(content.data()), content.size()), what);
+  return Id(H5Fopen("image", H5F_ACC_RDONLY, access), H5Fclose, what);
 }
 
 Id create_group(hid_t parent, const std::string& name) {
@@ -197,7 +215,7 @@ void write_attribute(hid_t object, const std::string& name, const std::string& t
 }
 
 int64_t read_integer(hid_t object, const std::string& attribute) {
-  return read_scalar<int64_t>(object, attribute, H5T_NATIVE_INT64);
+  return read_scalar<int64_t>(object, attribute, H5T_INTEGER, H5T_NATIVE_INT64);
 }
 
 bool has_attribute(hid_t object, const std::string& attribute) {
@@ -205,13 +223,13 @@ bool has_attribute(hid_t object, const std::string& attribute) {
 }
 
 double read_number(hid_t object, const std::string& attribute) {
-  return read_scalar<double>(object, attribute, H5T_NATIVE_DOUBLE);
+  return read_scalar<double>(object, attribute, H5T_FLOAT, H5T_NATIVE_DOUBLE);
 }
 
 std::string read_string(hid_t object, const std::string& attribute) {
   const std::unique_ptr<char, decltype(&H5free_memory)> value(
-      read_scalar<char*>(object, attribute, string_type(H5T_VARIABLE)), H5free_memory);
-  return value.get();
+      read_scalar<char*>(object, attribute, H5T_STRING, string_type(H5T_VARIABLE)), H5free_memory);
+  return value ? value.get() : "";
 }
 
 void write_text(hid_t file, const std::string& path, const std::string& text) {
@@ -220,10 +238,19 @@ void write_text(hid_t file, const std::string& path, const std::string& text) {
   check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()), "Cannot write " + path);
 }
 
-std::string read_text(hid_t file, const std::string& path) {
+bool has_text(hid_t file, const std::string& path) {
+  return check(H5Lexists(file, path.c_str(), H5P_DEFAULT), "Cannot look for " + path) > 0;
+}
+
+std::string read_text(hid_t file, const std::string& path, size_t most_bytes) {
   const Id dataset = open_dataset(file, path);
   const Id type(H5Dget_type(dataset), H5Tclose, "Cannot read the type of " + path);
-  std::string text(H5Tget_size(type), '\0');
+  const Id space(H5Dget_space(dataset), H5Sclose, "Cannot read the shape of " + path);
+  const size_t size = H5Tget_size(type);
+  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || size == 0 || size > most_bytes ||
+      H5Sget_simple_extent_npoints(space) != 1)
+    throw SystemError(fmt::format("Cannot read {}: it is no text of up to {} bytes", path, most_bytes));
+  std::string text(size, '\0');
   check(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), "Cannot read " + path);
   text.erase(text.find_last_not_of('\0') + 1);
   return text;

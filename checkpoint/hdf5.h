@@ -4,6 +4,8 @@
 // File::write, so that a full disk is an ordinary error. All functions throw SystemError with HDF5's own
 // explanation. Files are not locked, because published files never change and many network file systems do
 // not support locks.
+//
+// What reads is called only in a process of its own (child_process.h), because HDF5 may crash or never return.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -13,6 +15,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,7 +41,7 @@ class Id {
   Close close_;
 };
 
-// A file that is created in memory.
+// A file that is created in memory. Until it is closed, no other thread can use HDF5 in this process.
 class MemoryFile {
  public:
   // All metadata is in the first `metadata_bytes` after the user block. The space of datasets follows, with
@@ -66,12 +69,14 @@ class MemoryFile {
   };
   static hid_t create(int64_t metadata_bytes, int64_t user_block, Image* image);
 
+  std::unique_lock<std::mutex> lock_;
   Image image_;  // declared before file_, which writes to it when it is closed
   Id file_;
   int64_t size_ = 0;
 };
 
-Id open_file(const std::filesystem::path& path);  // for reading
+Id open_file(const std::filesystem::path& path);    // for reading
+Id open_image(std::span<const std::byte> content);  // of a whole file, for reading
 Id create_group(hid_t parent, const std::string& name);
 Id open_dataset(hid_t file, const std::string& path);
 Id create_dataset(hid_t file, const std::string& path, hid_t type, const std::vector<int64_t>& shape,
@@ -86,12 +91,15 @@ void write_attribute(hid_t object, const std::string& name, int64_t value);
 void write_attribute(hid_t object, const std::string& name, double value);
 void write_attribute(hid_t object, const std::string& name, const std::string& text);
 bool has_attribute(hid_t object, const std::string& attribute);
+// The attribute must be a single value of the class that is asked for.
 int64_t read_integer(hid_t object, const std::string& attribute);
 double read_number(hid_t object, const std::string& attribute);
 std::string read_string(hid_t object, const std::string& attribute);
 
 // A text of any length, stored as a scalar dataset.
 void write_text(hid_t file, const std::string& path, const std::string& text);
-std::string read_text(hid_t file, const std::string& path);
+bool has_text(hid_t file, const std::string& path);
+// Throws SystemError if it would have more than `most_bytes`.
+std::string read_text(hid_t file, const std::string& path, size_t most_bytes);
 
 }  // namespace sisa::checkpoint::hdf5

@@ -5,24 +5,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <exception>
+#include <array>
 #include <limits>
-#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <span>
+#include <system_error>
 #include <utility>
 
+#include "checkpoint/child_process.h"
 #include "checkpoint/damage.h"
 #include "checkpoint/folders.h"
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
-#include "common/file.h"
 #include "common/hash.h"
+#include "common/json.h"
+#include "common/precision_names.h"
 
 namespace sisa::checkpoint {
 namespace fs = std::filesystem;
 namespace {
 
+using nlohmann::json;
 using parallel::StateArray;
 
 constexpr size_t user_block = 512;  // bytes
@@ -169,33 +173,130 @@ std::vector<std::string> stored_mappings(hid_t dataset) {
   return out;
 }
 
-// Opens a master file whose checksum is right.
-Contents read_contents(const fs::path& path) {
-  const hdf5::Id file = hdf5::open_file(path);
-  const int64_t version = hdf5::read_integer(file, "format_version");
+constexpr int64_t most_bytes = int64_t{512} << 20;  // of a master file; one of 1000 ranks has about 100 MB
+
+// The content of folder/master.h5, whose checksum is right.
+std::string read_bytes(const fs::path& path) {
+  const File file(path, O_RDONLY);
+  const int64_t size = file.size();
+  if (size > most_bytes)
+    throw Damage(fmt::format("{} has {} bytes; at most {} were expected", path.string(), size, most_bytes));
+  std::string bytes(static_cast<size_t>(size), '\0');
+  file.read(std::as_writable_bytes(std::span(bytes)), 0);
+  if (bytes.size() < user_block || !bytes.starts_with(first_line(std::as_bytes(std::span(bytes)))))
+    throw Damage(fmt::format(
+        "{} is damaged: its bytes do not have the checksum that stands in its first line", path.string()));
+  return bytes;
+}
+
+// Reading takes milliseconds; a second for some ten thousand mappings.
+ChildLimits limits_for(const std::string& bytes) {
+  const auto size = static_cast<int64_t>(bytes.size());
+  return {.seconds = 10 + size / 500'000, .memory = (int64_t{1} << 30) + 8 * size, .answer = 4 * size + 4096};
+}
+
+constexpr std::array integers{"format_version", "step",       "updates",  "samples",
+                              "tokens",         "world_size", "sequence", "kept"};
+constexpr std::array numbers{"written", "held_out_loss"};
+constexpr std::array strings{"precision", "code_version"};
+constexpr std::array texts{"recipe", "extra", "index"};
+
+// All of a master file that Contents are made of, as CBOR: an object of the names above, without those that
+// the file does not have. Called in a process of its own.
+std::string parts_of(const std::string& bytes) {
+  json parts = json::object();
+  const hdf5::Id file = hdf5::open_image(std::as_bytes(std::span(bytes)));
+  const auto add = [&](const auto& names, auto read) {
+    for (const char* const name : names)
+      if (hdf5::has_attribute(file, name)) parts[name] = read(file, name);
+  };
+  add(integers, hdf5::read_integer);
+  add(numbers, hdf5::read_number);
+  add(strings, hdf5::read_string);
+  for (const char* const name : texts)
+    if (hdf5::has_text(file, name)) parts[name] = hdf5::read_text(file, name, bytes.size());
+  std::string cbor;
+  json::to_cbor(parts, cbor);
+  return cbor;
+}
+
+// The sampler serves numbers of samples up to 2^50; so many steps, tokens and saves are out of reach as well.
+constexpr int64_t most_counted = int64_t{1} << 50;
+constexpr double most_seconds = 253'402'300'799;  // the end of the year 9999, beyond which no date is printed
+
+Contents contents_of(const common::JsonPart& parts, const std::string& name) {
+  const auto count = [&](const char* key) { return parts.at(key).integer(0, most_counted); };
+  const int64_t version = parts.at("format_version").integer(1, most_counted);
   if (version > format_version)
     throw Error(
         "{} has format {}, and this program reads formats up to {}. Use the version of sisa that wrote it "
         "({}).",
-        path.string(), version, format_version, hdf5::read_string(file, "code_version"));
-  Contents contents{.state = {.step = hdf5::read_integer(file, "step"),
-                              .updates = hdf5::read_integer(file, "updates"),
-                              .samples = hdf5::read_integer(file, "samples"),
-                              .tokens = hdf5::read_integer(file, "tokens"),
-                              .recipe = hdf5::read_text(file, "recipe"),
-                              .code_version = hdf5::read_string(file, "code_version"),
-                              .extra = hdf5::read_text(file, "extra")},
-                    .world_size = hdf5::read_integer(file, "world_size"),
-                    .precision = hdf5::read_string(file, "precision"),
-                    .sequence = hdf5::read_integer(file, "sequence"),
-                    .written = hdf5::read_number(file, "written"),
-                    .kept = hdf5::has_attribute(file, "kept"),
-                    .arrays = {},
-                    .sources = {}};
-  if (hdf5::has_attribute(file, "held_out_loss"))
-    contents.state.held_out_loss = hdf5::read_number(file, "held_out_loss");
-  index_from_json(hdf5::read_text(file, "index"), contents);
+        name, version, format_version, parts.at("code_version").text());
+  Contents contents;
+  contents.state.step = count("step");
+  contents.state.updates = count("updates");
+  contents.state.samples = count("samples");
+  contents.state.tokens = count("tokens");
+  // A loss may be infinite or no number at all, which a diverged run has.
+  if (parts.has("held_out_loss"))
+    contents.state.held_out_loss = parts.at("held_out_loss").value().get<double>();
+  contents.state.recipe = parts.at("recipe").text();
+  contents.state.code_version = parts.at("code_version").text();
+  contents.state.extra = parts.at("extra").text();
+  const json extra = common::parse_json<json>(contents.state.extra, parts.at("extra").where());
+  if (!extra.is_object())
+    parts.at("extra").refuse("is {}, where a JSON object is expected", parts.at("extra").shown());
+  contents.world_size = parts.at("world_size").integer(1, std::numeric_limits<int>::max());
+  contents.precision = parts.at("precision").text();
+  const auto& known = common::precision_names;
+  if (std::none_of(known.begin(), known.end(), [&](const auto& p) { return p.first == contents.precision; }))
+    parts.at("precision").refuse("is {}, which this version does not know", parts.at("precision").shown());
+  contents.sequence = count("sequence");
+  contents.written = parts.at("written").number();
+  if (contents.written < 0 || contents.written > most_seconds)
+    parts.at("written").refuse("is {}, no time from 1970 to 9999", contents.written);
+  contents.kept = parts.has("kept");
+  index_from_json(parts.at("index").text(), parts.at("index").where(), contents);
   return contents;
+}
+
+// Every rank has a file. One that the index does not name and that does not exist ends the search, so that a
+// number of ranks without bound costs nothing.
+void check_ranks(const fs::path& folder, const Contents& contents) {
+  std::set<std::string> named;
+  for (const StoredSlice& source : contents.sources) named.insert(source.file);
+  for (int rank = 0; rank < contents.world_size; ++rank) {
+    const fs::path file = folder / rank_file_name(rank);
+    std::error_code code;
+    if (named.contains(file.filename().string()) || fs::exists(file, code)) continue;
+    if (code) throw SystemError(fmt::format("Cannot look for {}: {}", file.string(), code.message()));
+    throw Damage(
+        fmt::format("{} is missing: {} ranks wrote the checkpoint", file.string(), contents.world_size));
+  }
+}
+
+// The virtual datasets of a master file that do not match the index, in sentences. Called in a process of its
+// own.
+std::vector<std::string> compare_mappings(const std::string& bytes, const std::string& name,
+                                          const Contents& contents) {
+  std::vector<std::string> damage;
+  const hdf5::Id file = hdf5::open_image(std::as_bytes(std::span(bytes)));
+  for (const Mapping& mapping : mappings(contents)) {
+    const std::string dataset_name = mapping.sources.front()->dataset();
+    const std::string where = fmt::format("{} of {}", dataset_name, name);
+    try {
+      const hdf5::Id dataset = hdf5::open_dataset(file, dataset_name);
+      if (hdf5::shape_of(dataset) != mapping.array->shape)
+        damage.push_back(fmt::format("{} has the shape {}; its index says {}", where,
+                                     format_shape(hdf5::shape_of(dataset)),
+                                     format_shape(mapping.array->shape)));
+      else if (stored_mappings(dataset) != expected_mappings(mapping))
+        damage.push_back(fmt::format("{} does not show the slices that its index lists", where));
+    } catch (const SystemError& error) {
+      damage.push_back(fmt::format("{}: {}", where, error.what()));
+    }
+  }
+  return damage;
 }
 
 }  // namespace
@@ -236,40 +337,32 @@ void replace_master(const fs::path& folder, const Contents& contents, const Disk
 
 Contents read_master(const fs::path& folder) {
   const fs::path path = folder / "master.h5";
-  if (!fs::exists(path))
+  std::error_code code;
+  if (!fs::exists(path, code) && !code)
     throw Damage(fmt::format("{} is missing: {} is not a whole checkpoint", path.string(), folder.string()));
-  const std::string bytes = common::read_file(path);
-  if (bytes.size() < user_block || !bytes.starts_with(first_line(std::as_bytes(std::span(bytes)))))
-    throw Damage(fmt::format(
-        "{} is damaged: its bytes do not have the checksum that stands in its first line", path.string()));
-
+  const std::string name = path.string(), bytes = read_bytes(path);
+  const std::string cbor = in_child_process(
+      name, [&] { return parts_of(bytes); }, limits_for(bytes));
   try {
-    return read_contents(path);
-  } catch (const SystemError& error) {
-    // All its bytes could be read just now, so that what HDF5 does not understand is their fault.
-    throw Damage(error.what());
+    const json parts = json::from_cbor(cbor);
+    Contents contents = contents_of({parts, ""}, name);
+    check_ranks(folder, contents);
+    return contents;
+  } catch (const json::exception& error) {  // of a process that HDF5 confused
+    throw Damage(fmt::format("{} is damaged: {}", name, error.what()));
+  } catch (const common::JsonError& error) {
+    throw Damage(fmt::format("{} is damaged: {}", name, error.what()));
   }
 }
 
 std::vector<std::string> damage_of_virtual_datasets(const fs::path& folder, const Contents& contents) {
-  std::vector<std::string> damage;
-  const hdf5::Id file = hdf5::open_file(folder / "master.h5");
-  for (const Mapping& mapping : mappings(contents)) {
-    const std::string name = mapping.sources.front()->dataset();
-    const std::string where = fmt::format("{} of {}", name, (folder / "master.h5").string());
-    try {
-      const hdf5::Id dataset = hdf5::open_dataset(file, name);
-      if (hdf5::shape_of(dataset) != mapping.array->shape)
-        damage.push_back(fmt::format("{} has the shape {}; its index says {}", where,
-                                     format_shape(hdf5::shape_of(dataset)),
-                                     format_shape(mapping.array->shape)));
-      else if (stored_mappings(dataset) != expected_mappings(mapping))
-        damage.push_back(fmt::format("{} does not show the slices that its index lists", where));
-    } catch (const SystemError& error) {
-      damage.push_back(fmt::format("{}: {}", where, error.what()));
-    }
+  const std::string name = (folder / "master.h5").string(), bytes = read_bytes(name);
+  try {
+    return texts_from_child_process(
+        name, [&] { return compare_mappings(bytes, name, contents); }, limits_for(bytes));
+  } catch (const Damage& error) {
+    return {error.what()};
   }
-  return damage;
 }
 
 }  // namespace sisa::checkpoint

@@ -65,7 +65,7 @@ class Reader {
  public:
   Reader(std::filesystem::path folder, const Contents& contents);  // `contents` must outlive the reader
   // The logical elements [begin, end) as a 1-D tensor of the stored type. Reads every dataset that contains
-  // some of them completely and checks its checksum. Throws SystemError naming a damaged dataset.
+  // some of them completely and checks its checksum. Throws Damage naming a damaged dataset.
   at::Tensor read(parallel::StateArray array, const std::string& name, int64_t begin, int64_t end) const;
 
  private:

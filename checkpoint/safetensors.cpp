@@ -10,17 +10,21 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <span>
+#include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "checkpoint/contents.h"
 #include "checkpoint/folders.h"
 #include "common/error.h"
+#include "common/json.h"
 #include "common/quantity.h"
 
 namespace sisa::checkpoint {
@@ -45,10 +49,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 3> other_for
      {"PK\x03\x04", "a zip archive, as PyTorch's .pt and .bin files are"},
      {"\x80\x02", "a Python pickle, as PyTorch's old .pt and .bin files are"}}};
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 // A value of the header for a message: as ASCII, so that it can be cut off anywhere.
 std::string shown(const json& value) {
   constexpr size_t longest = 60;
@@ -56,27 +56,32 @@ std::string shown(const json& value) {
   return text.size() <= longest ? text : text.substr(0, longest) + "…";
 }
 
-std::string_view header_of(std::span<const std::byte> file) {
-  uint64_t length = 0;
-  if (file.size() < sizeof length)
-    throw Error("has {} bytes, fewer than the {} of the header's length", file.size(), sizeof length);
-  std::memcpy(&length, file.data(), sizeof length);
-  const uint64_t rest = file.size() - sizeof length;
+std::string header_of(const common::InputFile& file) {
+  constexpr auto length_bytes = static_cast<int64_t>(sizeof(uint64_t));
+  if (file.size() < length_bytes)
+    throw Error("has {} bytes, fewer than the {} of the header's length", file.size(), length_bytes);
+  const auto length = file.at<uint64_t>(0);
+  const auto rest = static_cast<uint64_t>(file.size() - length_bytes);
   if (length > rest || length > largest_header) {
+    const auto first = file.at<std::array<char, length_bytes>>(0);
     for (const auto& [start, name] : other_formats)
-      if (text_of(file).starts_with(start)) throw Error("is {}, not a safetensors file", name);
+      if (std::string_view(first.data(), first.size()).starts_with(start))
+        throw Error("is {}, not a safetensors file", name);
     throw Error("says that its header has {} bytes, but {}: it was cut off or is no safetensors file", length,
                 length > rest ? fmt::format("only {} follow", rest)
                               : fmt::format("the format allows {}", largest_header));
   }
-  return text_of(file.subspan(sizeof length, length));
+  std::string text(length, ' ');
+  file.read(length_bytes, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 // Also refuses what the parser would accept: keys that occur twice, of which it would keep the last, and
 // lists within lists, which the format does not have.
 json parse_header(std::string_view text) {
-  constexpr int deepest = 2;                            // of a list in a tensor's entry in the header
-  std::array<std::set<std::string>, deepest + 1> keys;  // of the object that is open at each depth
+  constexpr int any_depth = std::numeric_limits<int>::max();  // what follows refuses all but the first few
+  constexpr int deepest = 2;                                  // of a list in a tensor's entry in the header
+  std::array<std::set<std::string>, deepest + 1> keys;        // of the object that is open at each depth
   const auto check = [&](int depth, json::parse_event_t event, const json& read) {
     using enum json::parse_event_t;
     if ((event == object_start || event == array_start) && depth > deepest)
@@ -86,6 +91,8 @@ json parse_header(std::string_view text) {
       throw Error("has {} twice in its header", shown(read));
     return true;
   };
+  if (const std::string problem = common::beyond_limits(text, {.levels = any_depth}); !problem.empty())
+    throw Error("has a header that {}", problem);
   try {
     json header = json::parse(text, check);
     if (!header.is_object()) throw Error("has a header that is no JSON object but {}", shown(header));
@@ -121,10 +128,11 @@ std::optional<int64_t> num_bytes(const std::vector<int64_t>& shape, c10::ScalarT
   return bytes;
 }
 
-Tensor to_tensor(const std::string& name, const json& entry, std::span<const std::byte> data) {
+// The data of the tensors are the bytes [begin, end) of the file.
+Tensor to_tensor(const std::string& name, const json& entry, int64_t begin, int64_t end) {
   if (!entry.is_object())
     throw Error("has for {} the entry {}; a JSON object was expected", name, shown(entry));
-  Tensor tensor{type_of(name, entry), integers(name, entry, "shape"), {}};
+  Tensor tensor{type_of(name, entry), integers(name, entry, "shape")};
   const std::vector<int64_t> offsets = integers(name, entry, "data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1])
     throw Error("has for {} the data_offsets {}; two in ascending order were expected", name,
@@ -133,32 +141,29 @@ Tensor to_tensor(const std::string& name, const json& entry, std::span<const std
   if (num_bytes(tensor.shape, tensor.type) != size)
     throw Error("has {} bytes of data for {}, which is not what its shape {} takes in {}", format_count(size),
                 name, shown(entry["shape"]), entry["dtype"].get<std::string>());
-  if (offsets[1] > static_cast<int64_t>(data.size()))
+  if (offsets[1] > end - begin)
     throw Error("has {} bytes of data, and {} ends at byte {} of them: it was cut off",
-                format_count(static_cast<int64_t>(data.size())), name, format_count(offsets[1]));
-  tensor.bytes = data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(size));
+                format_count(end - begin), name, format_count(offsets[1]));
+  tensor.begin = begin + offsets[0];
+  tensor.end = begin + offsets[1];
   return tensor;
 }
 
-// Throws Error unless the tensors cover `data` exactly once.
-void check_cover(const std::map<std::string, Tensor>& tensors, std::span<const std::byte> data) {
-  std::vector<std::pair<std::span<const std::byte>, std::string_view>> order;
-  for (const auto& [name, tensor] : tensors) order.emplace_back(tensor.bytes, name);
-  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.first.data(), a.first.size()) < std::pair(b.first.data(), b.first.size());
-  });
-  const std::byte* covered = data.data();  // the end of what is covered so far
+// Throws Error unless the tensors cover the bytes [begin, end) of the file exactly once.
+void check_cover(const std::map<std::string, Tensor>& tensors, int64_t begin, int64_t end) {
+  std::vector<std::tuple<int64_t, int64_t, std::string_view>> order;
+  for (const auto& [name, tensor] : tensors) order.emplace_back(tensor.begin, tensor.end, name);
+  std::sort(order.begin(), order.end());
+  int64_t covered = begin;  // the end of what is covered so far
   std::string_view before = "the header";
-  for (const auto& [bytes, name] : order) {
-    if (bytes.data() < covered) throw Error("has bytes that belong to both {} and {}", before, name);
-    if (bytes.data() > covered)
-      throw Error("has {} bytes of no tensor between {} and {}", format_count(bytes.data() - covered), before,
-                  name);
-    covered += bytes.size();
+  for (const auto& [first, last, name] : order) {
+    if (first < covered) throw Error("has bytes that belong to both {} and {}", before, name);
+    if (first > covered)
+      throw Error("has {} bytes of no tensor between {} and {}", format_count(first - covered), before, name);
+    covered = last;
     before = name;
   }
-  if (const auto left = data.data() + data.size() - covered; left > 0)
-    throw Error("has {} bytes of no tensor after {}", format_count(left), before);
+  if (covered < end) throw Error("has {} bytes of no tensor after {}", format_count(end - covered), before);
 }
 
 std::map<std::string, std::string> to_metadata(const json& entry) {
@@ -194,17 +199,19 @@ std::string header_text(const std::vector<SafetensorsWriter::Tensor>& tensors, c
 SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {
   std::error_code code;
   if (!fs::is_regular_file(path, code)) throw Error("{} is no file; a safetensors file was expected.", path_);
-  file_ = common::MappedFile(path);
+  file_ = common::InputFile(path);
   try {
-    const std::string_view text = header_of(file_.bytes());
-    const std::span<const std::byte> data = file_.bytes().subspan(sizeof(uint64_t) + text.size());
+    const std::string text = header_of(file_);
+    const auto begin = static_cast<int64_t>(sizeof(uint64_t) + text.size());
     const json header = parse_header(text);
     for (const auto& [name, entry] : header.items())
       if (name == metadata_name)
         metadata_ = to_metadata(entry);
       else
-        tensors_.emplace(name, to_tensor(name, entry, data));
-    check_cover(tensors_, data);
+        tensors_.emplace(name, to_tensor(name, entry, begin, file_.size()));
+    check_cover(tensors_, begin, file_.size());
+  } catch (const SystemError&) {
+    throw;
   } catch (const Error& error) {
     throw Error("{} {}. Copy or export it again, or name another safetensors file.", path_, error.what());
   }
@@ -213,11 +220,11 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {
 at::Tensor SafetensorsFile::read(const std::string& name, int64_t begin, int64_t end) const {
   const Tensor& tensor = tensors_.at(name);
   const auto size = static_cast<int64_t>(c10::elementSize(tensor.type));
-  TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= static_cast<int64_t>(tensor.bytes.size()) / size,
-                        name, " has no elements ", begin, " to ", end);
+  TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= (tensor.end - tensor.begin) / size, name,
+                        " has no elements ", begin, " to ", end);
   const at::Tensor elements = at::empty({end - begin}, tensor.type);
-  std::copy_n(tensor.bytes.begin() + begin * size, (end - begin) * size,
-              static_cast<std::byte*>(elements.data_ptr()));
+  file_.read(tensor.begin + begin * size,
+             {static_cast<std::byte*>(elements.data_ptr()), static_cast<size_t>((end - begin) * size)});
   return elements;
 }
 

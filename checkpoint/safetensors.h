@@ -10,12 +10,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -24,31 +22,31 @@
 
 namespace sisa::checkpoint {
 
-// A file for reading, mapped into memory. Its writer need not be trusted: every length, shape and offset is
-// checked before it is used.
+// A file for reading. Its writer need not be trusted: every length, shape and offset is checked before it is
+// used.
 class SafetensorsFile {
  public:
   struct Tensor {
-    c10::ScalarType type;              // double, float, half or bfloat16
-    std::vector<int64_t> shape;        // {} is a scalar
-    std::span<const std::byte> bytes;  // in the mapped file; need not be aligned
+    c10::ScalarType type;        // double, float, half or bfloat16
+    std::vector<int64_t> shape;  // {} is a scalar
+    int64_t begin = 0, end = 0;  // of its bytes, counted from the start of the file
   };
 
   // Throws Error, saying what was found, what was expected and for which tensor, if `path` is not a valid
   // safetensors file or a tensor has another type than those above. Throws SystemError if the file cannot be
-  // opened or mapped.
+  // opened or read.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::string& path() const { return path_; }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }  // by name
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   // The elements [begin, end), row-major, of a tensor of the file, as a 1-D tensor of the stored type on the
-  // CPU.
+  // CPU. Throws SystemError if the file cannot be read any more.
   at::Tensor read(const std::string& name, int64_t begin, int64_t end) const;
 
  private:
   std::string path_;
-  common::MappedFile file_;
+  common::InputFile file_;
   std::map<std::string, Tensor> tensors_;
   std::map<std::string, std::string> metadata_;
 };

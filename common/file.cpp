@@ -2,17 +2,17 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
+#include <cstring>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "common/error.h"
+#include "common/quantity.h"
 
 namespace sisa::common {
 namespace fs = std::filesystem;
@@ -20,6 +20,7 @@ namespace {
 
 class Descriptor {
  public:
+  explicit Descriptor(int fd) : fd_(fd) {}
   Descriptor(const fs::path& path, int flags, mode_t mode = 0644)
       : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
     if (fd_ < 0) throw SystemError::with_errno(fmt::format("cannot open {}", path.string()));
@@ -33,25 +34,81 @@ class Descriptor {
   int fd_;
 };
 
+// Opens for reading; -1 with errno. A pipe that nobody writes to is opened at once (O_NONBLOCK), so that it can
+// be refused.
+int open_to_read(const fs::path& path) {
+  const auto open = [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); };
+  const int fd = open();
+  rlimit limit{};
+  // A dataset may have more files than a process may have open by default, but not more than it may ask for.
+  if (fd >= 0 || errno != EMFILE || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) return fd;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) errno = EMFILE;
+  return open();
+}
+
+std::string_view kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return S_ISREG(mode) ? "" : "a device";
+}
+
+// The size of an open file in bytes. Throws Error if it is no regular file.
+int64_t size_of_regular(int fd, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw SystemError::with_errno(fmt::format("cannot stat {}", path.string()));
+  if (const auto kind = kind_of(status.st_mode); !kind.empty())
+    throw Error("{} is {}; a file was expected.", path.string(), kind);
+  return status.st_size;
+}
+
 }  // namespace
 
-std::string read_file(const fs::path& path) {
-  std::error_code code;  // so that an inaccessible path does not throw a filesystem_error
-  if (fs::is_directory(path, code)) throw Error("{} is a folder; a file was expected.", path.string());
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    const bool exists = fs::exists(path, code);
-    throw Error("Cannot read {}: {}.", path.string(),
-                code     ? code.message()
-                : exists ? "no permission"
-                         : "no such file");
+size_t read_at(int descriptor, const std::string& path, int64_t offset, std::span<std::byte> out) {
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t n =
+        ::pread(descriptor, out.data() + done, out.size() - done, offset + static_cast<int64_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0)
+      throw SystemError::with_errno(
+          fmt::format("cannot read byte {} of {}", offset + static_cast<int64_t>(done), path));
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
   }
+  return done;
+}
+
+std::string_view special_kind(const fs::path& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? kind_of(status.st_mode) : "";
+}
+
+std::string read_file(const fs::path& path, int64_t most_bytes) {
+  const int fd = open_to_read(path);
+  if (fd < 0 && errno == ENXIO)
+    throw Error("{} is a socket or a device; a file was expected.", path.string());
+  if (fd < 0)
+    throw Error("Cannot read {}: {}.", path.string(),
+                errno == ENOENT   ? "no such file"
+                : errno == EACCES ? "no permission"
+                                  : std::strerror(errno));
+  const Descriptor file(fd);
+  const int64_t size = size_of_regular(fd, path);
   std::string content;
-  std::vector<char> part(1 << 16);
-  while (in.read(part.data(), static_cast<std::streamsize>(part.size())), in.gcount() > 0)
-    content.append(part.data(), static_cast<size_t>(in.gcount()));
-  if (in.bad()) throw SystemError::with_errno(fmt::format("cannot read {}", path.string()));
-  return content;
+  // The size may be wrong, as it is under /proc, or change meanwhile.
+  for (size_t part = static_cast<size_t>(std::clamp<int64_t>(size, 1 << 12, most_bytes)) + 1;;) {
+    const size_t before = content.size();
+    content.resize(before + part);
+    const auto room = std::as_writable_bytes(std::span(content).subspan(before));
+    const size_t count = read_at(fd, path.string(), static_cast<int64_t>(before), room);
+    content.resize(before + count);
+    if (static_cast<int64_t>(content.size()) > most_bytes)
+      throw Error("{} has more than {} bytes, too many for a file of its kind.", path.string(),
+                  format_count(most_bytes));
+    if (count < part) return content;
+  }
 }
 
 void sync_file(const fs::path& path) {
@@ -90,36 +147,40 @@ void create_directories(const fs::path& path) {
                 code ? code.message() : "a file of that name is in the way");
 }
 
-MappedFile::MappedFile(const fs::path& path) {
-  const Descriptor file(path, O_RDONLY);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0)
-    throw SystemError::with_errno(fmt::format("cannot stat {}", path.string()));
-  size_ = static_cast<size_t>(status.st_size);
-  if (size_ == 0) return;
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (address == MAP_FAILED) throw SystemError::with_errno(fmt::format("cannot map {}", path.string()));
-  data_ = static_cast<const std::byte*>(address);
+InputFile::InputFile(const fs::path& path) : path_(path.string()), descriptor_(open_to_read(path)) {
+  if (descriptor_ < 0) throw SystemError::with_errno(fmt::format("cannot open {}", path_));
+  try {
+    size_ = size_of_regular(descriptor_, path);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(std::exchange(other.size_, 0)) {}
 
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(data_, other.data_);
+InputFile& InputFile::operator=(InputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
   std::swap(size_, other.size_);
   return *this;
 }
 
-MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-void MappedFile::will_need(size_t offset, size_t size) const {
-  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t begin = offset / page * page;
-  // Errors are ignored, since this is a hint: without it reading is merely slower.
-  if (size > 0) ::madvise(const_cast<std::byte*>(data_) + begin, offset + size - begin, MADV_WILLNEED);
+void InputFile::read(int64_t offset, std::span<std::byte> out) const {
+  const size_t count = read_at(descriptor_, path_, offset, out);
+  if (count < out.size())
+    throw SystemError(
+        fmt::format("{} ends at byte {}, but had {} when it was opened: it was cut off meanwhile. Bring the "
+                    "whole file back "
+                    "and start again.",
+                    path_, format_count(offset + static_cast<int64_t>(count)), format_count(size_)));
 }
 
 }  // namespace sisa::common

@@ -20,10 +20,10 @@ namespace {
 
 class PlainStream : public ByteStream {
  public:
-  PlainStream(std::FILE* file, std::string name) : file_(file, std::fclose), name_(std::move(name)) {}
+  PlainStream(std::FILE* file, std::string name) : ByteStream(std::move(name)), file_(file, std::fclose) {}
   size_t read(char* out, size_t size) override {
     const size_t count = std::fread(out, 1, size, file_.get());
-    if (count < size && std::ferror(file_.get())) throw SystemError::with_errno("cannot read " + name_);
+    if (count < size && std::ferror(file_.get())) throw SystemError::with_errno("cannot read " + name());
     consumed_ += static_cast<int64_t>(count);
     return count;
   }
@@ -31,37 +31,36 @@ class PlainStream : public ByteStream {
 
  private:
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
-  std::string name_;
   int64_t consumed_ = 0;
 };
 
 class GzipStream : public ByteStream {
  public:
-  explicit GzipStream(const std::string& name) : file_(gzopen(name.c_str(), "rb"), gzclose), name_(name) {
-    if (!file_) throw Error("Cannot read {}: {}.", name, std::strerror(errno));
+  explicit GzipStream(const std::string& file_name)
+      : ByteStream(file_name), file_(gzopen(file_name.c_str(), "rb"), gzclose) {
+    if (!file_) throw Error("Cannot read {}: {}.", name(), std::strerror(errno));
     gzbuffer(file_.get(), 1 << 18);
   }
   size_t read(char* out, size_t size) override {
     const int count = gzread(file_.get(), out, static_cast<unsigned>(size));
     if (count > 0 && gzdirect(file_.get()))  // zlib passes on unchanged what is not gzip
-      throw Error("{} is not compressed by gzip, as its name says. Rename it.", name_);
+      throw Error("{} is not compressed by gzip, as its name says. Rename it.", name());
     int code = Z_OK;
     const char* reason = gzerror(file_.get(), &code);
     if (count < 0 || (code != Z_OK && code != Z_STREAM_END))
-      throw Error("{} cannot be decompressed as gzip: {}. The file may be cut off.", name_, reason);
+      throw Error("{} cannot be decompressed as gzip: {}. The file may be cut off.", name(), reason);
     return static_cast<size_t>(count);
   }
   int64_t consumed() const override { return std::max<int64_t>(0, gzoffset(file_.get())); }
 
  private:
   std::unique_ptr<std::remove_pointer_t<gzFile>, int (*)(gzFile)> file_;
-  std::string name_;
 };
 
 class ZstdStream : public ByteStream {
  public:
   ZstdStream(std::unique_ptr<ByteStream> packed, std::string name)
-      : packed_(std::move(packed)), context_(ZSTD_createDCtx(), ZSTD_freeDCtx), name_(std::move(name)) {}
+      : ByteStream(std::move(name)), packed_(std::move(packed)), context_(ZSTD_createDCtx(), ZSTD_freeDCtx) {}
   size_t read(char* out, size_t size) override {
     ZSTD_outBuffer output{out, size, 0};
     while (true) {
@@ -69,13 +68,13 @@ class ZstdStream : public ByteStream {
       const size_t before = input_.pos;
       const size_t code = ZSTD_decompressStream(context_.get(), &output, &input_);
       if (ZSTD_isError(code))
-        throw Error("{} cannot be decompressed as zstd: {}.", name_, ZSTD_getErrorName(code));
+        throw Error("{} cannot be decompressed as zstd: {}.", name(), ZSTD_getErrorName(code));
       if (output.pos > 0 || input_.pos > before) unfinished_ = code;
       if (output.pos > 0) return output.pos;
       if (input_.pos < input_.size) continue;
       input_ = {buffer_.data(), packed_->read(buffer_.data(), buffer_.size()), 0};
       if (input_.size > 0) continue;
-      if (unfinished_ != 0) throw Error("{} cannot be decompressed as zstd: the file is cut off.", name_);
+      if (unfinished_ != 0) throw Error("{} cannot be decompressed as zstd: the file is cut off.", name());
       return 0;
     }
   }
@@ -84,7 +83,6 @@ class ZstdStream : public ByteStream {
  private:
   std::unique_ptr<ByteStream> packed_;
   std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context_;
-  std::string name_;
   std::vector<char> buffer_ = std::vector<char>(ZSTD_DStreamInSize());
   ZSTD_inBuffer input_{nullptr, 0, 0};
   size_t unfinished_ = 0;  // 0 at the end of a frame

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "common/error.h"
+#include "common/quantity.h"
 #include "data/prepare/json_line.h"
 #include "data/tokenizer/utf8.h"
 
@@ -65,8 +67,8 @@ void read_file(const std::filesystem::path& path, const DocumentVisitor& visitor
   }
 }
 
-LineStream::LineStream(std::unique_ptr<ByteStream> stream, int64_t offset)
-    : stream_(std::move(stream)), offset_(offset) {}
+LineStream::LineStream(std::unique_ptr<ByteStream> stream, int64_t offset, int64_t most_bytes)
+    : stream_(std::move(stream)), offset_(offset), most_bytes_(most_bytes) {}
 
 void LineStream::take(int64_t end, std::string& lines) {
   if (end <= offset_) return;  // the last line that was taken reaches beyond `end`
@@ -103,6 +105,12 @@ char LineStream::first_character() {
 
 bool LineStream::fill() {
   const size_t size = buffer_.size();
+  if (static_cast<int64_t>(size) > most_bytes_)
+    throw Error(
+        "{} holds a document of more than {} bytes, from byte {} of its text on. Cut it into several, each a "
+        "line "
+        "of JSON or a file.",
+        stream_->name(), common::format_count(most_bytes_), common::format_count(offset_));
   buffer_.resize(size + read_size);
   buffer_.resize(size + stream_->read(buffer_.data() + size, read_size));
   return buffer_.size() > size;

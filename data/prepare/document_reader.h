@@ -18,6 +18,10 @@
 
 namespace sisa::data {
 
+// The bytes that one document may have, and a line of JSON that holds one. A document is in memory as a whole,
+// and a small compressed file may unpack to any number of bytes.
+inline constexpr int64_t largest_document = int64_t{1} << 30;
+
 enum class OnError { stop, skip };
 
 struct DocumentVisitor {
@@ -39,8 +43,10 @@ void read_file(const std::filesystem::path& path, const DocumentVisitor& visitor
 // A stream that is read up to ends of lines.
 class LineStream {
  public:
-  // `offset`: the place in the file at which the stream begins.
-  explicit LineStream(std::unique_ptr<ByteStream> stream, int64_t offset = 0);
+  // `offset`: the place in the file at which the stream begins. Members that read throw Error once a line, or
+  // a text that is taken as a whole, has more than about `most_bytes`.
+  explicit LineStream(std::unique_ptr<ByteStream> stream, int64_t offset = 0,
+                      int64_t most_bytes = largest_document);
   // Appends to `lines` the lines that begin before `end`, an offset in the decompressed file, and were not
   // taken yet: everything up to the end of the line that contains the byte before `end`.
   void take(int64_t end, std::string& lines);
@@ -54,6 +60,7 @@ class LineStream {
   std::unique_ptr<ByteStream> stream_;
   std::string buffer_;
   int64_t offset_;  // of the buffer's first byte in the decompressed file
+  int64_t most_bytes_;
 };
 
 }  // namespace sisa::data

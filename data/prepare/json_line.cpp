@@ -4,6 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "common/json.h"
 #include "data/tokenizer/utf8.h"
 
 namespace sisa::data {
@@ -175,6 +176,10 @@ bool read_text_field_quickly(std::string_view line, std::string& text) {
 
 std::string read_text_field(std::string_view line, std::string& text) {
   if (read_text_field_quickly(line, text)) return "";
+  if (const std::string problem =
+          common::beyond_limits(line, {.levels = 512, .values = common::any_number_of_values});
+      !problem.empty())
+    return problem;
   const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return "is no valid JSON in UTF-8";
   if (!json.is_object()) return "is no JSON object";

@@ -99,34 +99,35 @@ std::optional<PieceInfo> Piece::find(const std::filesystem::path& path, uint64_t
   return header.info;
 }
 
-Piece::Piece(const std::filesystem::path& path) : file_(path) {
-  TORCH_INTERNAL_ASSERT(file_.bytes().size() >= sizeof(Header));
-  std::memcpy(&info_, file_.bytes().data(), sizeof info_);
+Piece::Piece(const std::filesystem::path& path) : file_(path), info_(file_.at<Header>(0).info) {}
+
+std::vector<PieceDocument> Piece::documents() const {
+  std::vector<PieceDocument> documents(info_.documents);
+  file_.read(sizeof(Header), std::as_writable_bytes(std::span(documents)));
+  return documents;
 }
 
-std::span<const PieceDocument> Piece::documents() const {
-  return {reinterpret_cast<const PieceDocument*>(file_.bytes().data() + sizeof(Header)), info_.documents};
-}
-
-std::string_view Piece::bad_reason() const {
-  const auto bytes = file_.bytes().last(info_.bad_reason_bytes);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+std::string Piece::bad_reason() const {
+  std::string reason(info_.bad_reason_bytes, ' ');
+  file_.read(file_.size() - static_cast<int64_t>(reason.size()), std::as_writable_bytes(std::span(reason)));
+  return reason;
 }
 
 void Piece::read(uint64_t first, std::span<uint32_t> out) const {
   TORCH_INTERNAL_ASSERT(first + out.size() <= info_.tokens);
-  const std::byte* ids = file_.bytes().data() + sizeof(Header) + info_.documents * sizeof(PieceDocument);
-  if (info_.bytes_per_id == 4) {
-    std::copy_n(reinterpret_cast<const uint32_t*>(ids) + first, out.size(), out.begin());
-  } else {
-    std::copy_n(reinterpret_cast<const uint16_t*>(ids) + first, out.size(), out.begin());
-  }
+  const auto offset = static_cast<int64_t>(sizeof(Header) + info_.documents * sizeof(PieceDocument) +
+                                           first * info_.bytes_per_id);
+  if (info_.bytes_per_id == 4) return file_.read(offset, std::as_writable_bytes(out));
+  std::vector<uint16_t> narrow(out.size());
+  file_.read(offset, std::as_writable_bytes(std::span(narrow)));
+  std::copy(narrow.begin(), narrow.end(), out.begin());
 }
 
 bool Piece::intact() const {
-  Header header;
-  std::memcpy(&header, file_.bytes().data(), sizeof header);
-  return header.checksum == common::hash64(file_.bytes().subspan(sizeof header));
+  common::Hasher hasher;
+  file_.for_each_part(sizeof(Header), file_.size() - static_cast<int64_t>(sizeof(Header)), 1 << 20,
+                      [&](std::span<const std::byte> part) { hasher.update(part); });
+  return file_.at<Header>(0).checksum == hasher.digest();
 }
 
 }  // namespace sisa::data

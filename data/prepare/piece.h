@@ -61,14 +61,14 @@ class Piece {
 
   explicit Piece(const std::filesystem::path& path);  // of a piece that find() found
   const PieceInfo& info() const { return info_; }
-  std::span<const PieceDocument> documents() const;
-  std::string_view bad_reason() const;
+  std::vector<PieceDocument> documents() const;
+  std::string bad_reason() const;
   // Copies the ids [first, first + out.size()), which must exist.
   void read(uint64_t first, std::span<uint32_t> out) const;
   bool intact() const;  // whether the checksum is right; reads the whole file
 
  private:
-  common::MappedFile file_;
+  common::InputFile file_;
   PieceInfo info_;
 };
 

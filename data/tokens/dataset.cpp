@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <system_error>
 #include <utility>
 
@@ -31,16 +32,23 @@ TokenArray open_shard(const std::filesystem::path& folder, const Manifest::Shard
 
 // A hash for a file without a checksum: of its length and of 64 pages at equal distances, including the first
 // and the last. A change elsewhere goes unnoticed, but reading everything would delay every start.
-uint64_t sampled_hash(std::span<const std::byte> bytes) {
-  constexpr size_t samples = 64, page = 4096;
+uint64_t sampled_hash(const TokenArray& file) {
+  constexpr int64_t samples = 64, page = 4096;
+  const int64_t size = file.num_bytes();
   common::Hasher hasher;
-  hasher.update(std::to_string(bytes.size()));
-  if (bytes.size() <= samples * page) {
-    hasher.update(bytes);
+  hasher.update(std::to_string(size));
+  std::vector<std::byte> bytes(static_cast<size_t>(std::min(size, samples * page)));
+  const auto add = [&](int64_t begin, std::span<std::byte> part) {
+    file.read_bytes(begin, part);
+    hasher.update(std::span<const std::byte>(part));
+  };
+  if (size <= samples * page) {
+    add(0, bytes);
   } else {
-    const size_t step = (bytes.size() - page) / (samples - 1);
-    for (size_t i = 0; i + 1 < samples; ++i) hasher.update(bytes.subspan(i * step, page));
-    hasher.update(bytes.last(page));
+    const auto part = std::span(bytes).first(page);
+    const int64_t step = (size - page) / (samples - 1);
+    for (int64_t i = 0; i + 1 < samples; ++i) add(i * step, part);
+    add(size - page, part);
   }
   return hasher.digest();
 }
@@ -100,8 +108,7 @@ std::string TokenDataset::fingerprint() const {
     for (const auto& shard : manifest_->shards(split_))
       identity.append(" ").append(common::hash_hex(shard.info.checksum));
   else
-    for (const TokenArray& file : files_)
-      identity.append(" ").append(common::hash_hex(sampled_hash(file.bytes())));
+    for (const TokenArray& file : files_) identity.append(" ").append(common::hash_hex(sampled_hash(file)));
   return common::hash_hex(common::hash64(identity));
 }
 

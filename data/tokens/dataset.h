@@ -20,7 +20,7 @@ struct ForeignOptions {
   double validation = 0;
 };
 
-// The tokens of one split as one sequence, mapped into memory.
+// The tokens of one split as one sequence.
 class TokenDataset {
  public:
   // Opens a folder of `sisa data prepare`, or what data::open_foreign opens, to which `options` apply. Throws

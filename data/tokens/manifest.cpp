@@ -1,18 +1,18 @@
 #include "data/tokens/manifest.h"
 
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "common/error.h"
 #include "common/file.h"
 #include "common/hash.h"
+#include "common/json.h"
 
 namespace sisa::data {
 namespace {
 
 using nlohmann::ordered_json;
-constexpr int format = 2;  // format 1 lacks the fields read by value() below, and its sources are names
+constexpr int format = 2;  // format 1 lacks the fields that need not be there, and its sources are names
 
 std::filesystem::path manifest_path(const std::filesystem::path& folder) {
   return folder / "manifest.json";
@@ -29,18 +29,49 @@ ordered_json to_json(const std::vector<Manifest::Shard>& shards) {
   return list;
 }
 
-std::vector<Manifest::Shard> shards_from_json(const ordered_json& list, int64_t vocab_size) {
+// Vocabularies whose ids fit the 4 bytes of a token file, and counts whose sums fit int64.
+constexpr int64_t most_ids = int64_t{1} << 32, most_counted = int64_t{1} << 50;
+
+std::vector<Manifest::Shard> shards_of(const common::JsonPart& list, int64_t vocab_size) {
   std::vector<Manifest::Shard> shards;
-  for (const ordered_json& item : list) {
-    Manifest::Shard shard{item.at("file"), {}};
+  for (const common::JsonPart& item : list.items()) {
+    Manifest::Shard shard{item.at("file").text(), {}};
+    if (shard.file.empty() || shard.file.find('/') != std::string::npos || shard.file.starts_with('.'))
+      item.at("file").refuse("is {}, where the name of a file beside the manifest is expected",
+                             item.at("file").shown());
     shard.info.vocab_size = vocab_size;
-    shard.info.tokens = item.at("tokens");
-    shard.info.documents = item.at("documents");
-    shard.info.text_bytes = item.at("text_bytes");
-    shard.info.checksum = std::stoull(item.at("checksum").get<std::string>(), nullptr, 16);
+    shard.info.tokens = item.at("tokens").integer(0, most_counted);
+    shard.info.documents = item.at("documents").integer(0, most_counted);
+    shard.info.text_bytes = item.at("text_bytes").integer(0, most_counted);
+    shard.info.checksum = item.at("checksum").hash();
     shards.push_back(shard);
   }
   return shards;
+}
+
+Manifest::Source source_of(const common::JsonPart& source) {
+  if (source.value().is_string()) return {source.text()};  // format 1
+  return {source.at("file").text(), source.at("documents").integer(0, most_counted),
+          source.at("text_bytes").integer(0, most_counted)};
+}
+
+Manifest manifest_of(const common::JsonPart& root) {
+  if (const common::JsonPart found = root.at("format"); found.value() != 1 && found.value() != format)
+    root.refuse("has format {}, but this program reads formats 1 to {}", found.shown(), format);
+  Manifest m;
+  m.tokenizer = root.at("tokenizer").text();
+  m.vocab_size = root.at("vocab_size").integer(1, most_ids);
+  m.end_of_document = root.at("end_of_document").integer(0, m.vocab_size - 1);
+  m.validation = root.at("validation").number();
+  m.skipped_documents = root.at("skipped_documents").integer(0, most_counted);
+  if (root.has("first_skipped")) m.first_skipped = root.at("first_skipped").text();
+  if (root.has("duplicate_documents"))
+    m.duplicate_documents = root.at("duplicate_documents").integer(0, most_counted);
+  if (root.has("cut_tokens")) m.cut_tokens = root.at("cut_tokens").integer(0, most_counted);
+  for (const common::JsonPart& source : root.at("sources").items()) m.sources.push_back(source_of(source));
+  m.train = shards_of(root.at("splits").at("train"), m.vocab_size);
+  m.validation_shards = shards_of(root.at("splits").at("validation"), m.vocab_size);
+  return m;
 }
 
 }  // namespace
@@ -60,33 +91,12 @@ Manifest read_manifest(const std::filesystem::path& folder) {
         "{} is no prepared dataset: it holds no manifest.json. Make one with `sisa data prepare TEXT "
         "--output FOLDER`.",
         folder.string());
+  const std::string name = manifest_path(folder).string();
   try {
-    const auto json = ordered_json::parse(common::read_file(manifest_path(folder)));
-    if (json.at("format") != 1 && json.at("format") != format)
-      throw Error("{} has format {}, but this program reads formats 1 to {}. Prepare the data again.",
-                  manifest_path(folder).string(), json.at("format").dump(), format);
-    Manifest m;
-    m.tokenizer = json.at("tokenizer");
-    m.vocab_size = json.at("vocab_size");
-    m.end_of_document = json.at("end_of_document");
-    m.validation = json.at("validation");
-    m.skipped_documents = json.at("skipped_documents");
-    m.first_skipped = json.value("first_skipped", "");
-    if (const auto duplicates = json.find("duplicate_documents"); duplicates != json.end())
-      m.duplicate_documents = duplicates->get<int64_t>();
-    m.cut_tokens = json.value("cut_tokens", int64_t{0});
-    for (const ordered_json& source : json.at("sources"))
-      m.sources.push_back(source.is_string() ? Manifest::Source{source}
-                                             : Manifest::Source{source.at("file"), source.at("documents"),
-                                                                source.at("text_bytes")});
-    m.train = shards_from_json(json.at("splits").at("train"), m.vocab_size);
-    m.validation_shards = shards_from_json(json.at("splits").at("validation"), m.vocab_size);
-    return m;
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {  // from the JSON library, or from a checksum that is not a number
-    throw Error("{} cannot be read as a manifest: {}. Prepare the data again.",
-                manifest_path(folder).string(), error.what());
+    const auto json = common::parse_json<nlohmann::json>(common::read_file(name), name);
+    return manifest_of({json, name + ": "});
+  } catch (const common::JsonError& error) {
+    throw Error("{}. Prepare the data again.", error.what());
   }
 }
 

@@ -9,14 +9,19 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
+#include "common/hash.h"
 #include "common/quantity.h"
 
 namespace sisa::data {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "token files are read as they lie in memory");
+
+// Of one read: few enough bytes to be in the cache when they are looked at.
+constexpr int64_t chunk_bytes = 256 << 10;
 
 struct TypeInfo {
   int64_t size;  // in bytes
@@ -51,9 +56,9 @@ std::string_view id_type_name(IdType type) {
   return info(type).name;
 }
 
-TokenArray::TokenArray(std::filesystem::path path, common::MappedFile file, IdType type, int64_t offset)
+TokenArray::TokenArray(std::filesystem::path path, common::InputFile file, IdType type, int64_t offset)
     : path_(std::move(path)), file_(std::move(file)), type_(type), offset_(offset) {
-  const auto bytes = static_cast<int64_t>(file_.bytes().size());
+  const int64_t bytes = file_.size();
   TORCH_INTERNAL_ASSERT(offset >= 0 && offset <= bytes && offset % id_size(type) == 0);
   size_ = (bytes - offset) / id_size(type);
   if (const int64_t rest = (bytes - offset) % id_size(type); rest != 0)
@@ -63,8 +68,16 @@ TokenArray::TokenArray(std::filesystem::path path, common::MappedFile file, IdTy
         path_.string(), common::format_count(bytes), id_type_name(type), bytes - rest, rest, id_size(type));
 }
 
-std::span<const std::byte> TokenArray::bytes() const {
-  return file_.bytes().subspan(static_cast<size_t>(offset_), static_cast<size_t>(size_ * id_size(type_)));
+void TokenArray::read_bytes(int64_t begin, std::span<std::byte> out) const {
+  TORCH_INTERNAL_ASSERT(begin >= 0 && static_cast<int64_t>(out.size()) <= num_bytes() - begin);
+  file_.read(offset_ + begin, out);
+}
+
+uint64_t TokenArray::checksum() const {
+  common::Hasher hasher;
+  file_.for_each_part(offset_, num_bytes(), chunk_bytes,
+                      [&](std::span<const std::byte> part) { hasher.update(part); });
+  return hasher.digest();
 }
 
 void TokenArray::keep(int64_t first, int64_t count) {
@@ -73,12 +86,21 @@ void TokenArray::keep(int64_t first, int64_t count) {
   size_ = count;
 }
 
-// Calls `use` with a span of all ids in their own type.
+// Calls use(index of the first, ids) for consecutive parts of the ids [first, first + count), in their own type,
+// until it returns false.
 template <typename Use>
-auto TokenArray::with_ids(const Use& use) const {
+void TokenArray::for_each_part(int64_t first, int64_t count, const Use& use) const {
+  TORCH_INTERNAL_ASSERT(first >= 0 && count >= 0 && count <= size_ - first);
   const auto as = [&]<typename Id>(Id) {
-    return use(
-        std::span(reinterpret_cast<const Id*>(file_.bytes().data() + offset_), static_cast<size_t>(size_)));
+    constexpr auto size = static_cast<int64_t>(sizeof(Id));
+    std::vector<Id> buffer(static_cast<size_t>(std::min(count, chunk_bytes / size)));
+    for (const int64_t end = first + count; first < end;) {
+      const auto ids = std::span(buffer).first(
+          static_cast<size_t>(std::min(end - first, static_cast<int64_t>(buffer.size()))));
+      file_.read(offset_ + first * size, std::as_writable_bytes(ids));
+      if (!use(first, std::span<const Id>(ids))) return;
+      first += static_cast<int64_t>(ids.size());
+    }
   };
   switch (type_) {
     case IdType::uint8:
@@ -92,9 +114,8 @@ auto TokenArray::with_ids(const Use& use) const {
     case IdType::int32:
       return as(int32_t{});
     case IdType::int64:
-      break;
+      return as(int64_t{});
   }
-  return as(int64_t{});
 }
 
 void TokenArray::refuse_id(int64_t index, int64_t id, int64_t vocab_size) const {
@@ -106,54 +127,60 @@ void TokenArray::refuse_id(int64_t index, int64_t id, int64_t vocab_size) const 
 }
 
 void TokenArray::read(int64_t first, std::span<int64_t> out, int64_t vocab_size) const {
-  TORCH_INTERNAL_ASSERT(first >= 0 && static_cast<int64_t>(out.size()) <= size_ - first);
-  file_.will_need(static_cast<size_t>(offset_ + first * id_size(type_)),
-                  out.size() * static_cast<size_t>(id_size(type_)));
-  with_ids([&]<typename Id>(std::span<const Id> ids) {
-    const uint64_t limit = bound<Id>(vocab_size);
-    for (size_t i = 0; i < out.size(); ++i) {
-      const auto id = ids[static_cast<size_t>(first) + i];
-      if (magnitude(id) >= limit) refuse_id(first + static_cast<int64_t>(i), id, vocab_size);
-      out[i] = id;
-    }
-  });
+  for_each_part(first, static_cast<int64_t>(out.size()),
+                [&]<typename Id>(int64_t begin, std::span<const Id> ids) {
+                  const uint64_t limit = bound<Id>(vocab_size);
+                  for (size_t i = 0; i < ids.size(); ++i) {
+                    if (magnitude(ids[i]) >= limit)
+                      refuse_id(begin + static_cast<int64_t>(i), ids[i], vocab_size);
+                    out[i] = ids[i];
+                  }
+                  out = out.subspan(ids.size());
+                  return true;
+                });
 }
 
 int64_t TokenArray::largest(int64_t first, int64_t count, int64_t vocab_size) const {
-  TORCH_INTERNAL_ASSERT(first >= 0 && count >= 0 && count <= size_ - first);
-  return with_ids([&]<typename Id>(std::span<const Id> all) {
+  int64_t result = -1;
+  for_each_part(first, count, [&]<typename Id>(int64_t begin, std::span<const Id> ids) {
     const uint64_t limit = bound<Id>(vocab_size);
-    constexpr size_t block = 1 << 15;  // ids; few enough to be in the cache when a wrong one is searched for
-    int64_t result = -1;
-    for (auto rest = all.subspan(static_cast<size_t>(first), static_cast<size_t>(count)); !rest.empty();) {
-      const auto ids = rest.first(std::min(block, rest.size()));
-      auto most = magnitude(ids[0]);
-      for (const auto id : ids) most = std::max(most, magnitude(id));
-      if (most >= limit) {
-        const auto wrong =
-            std::find_if(ids.begin(), ids.end(), [&](auto id) { return magnitude(id) >= limit; });
-        refuse_id(&*wrong - all.data(), *wrong, vocab_size);
-      }
-      result = std::max(result, static_cast<int64_t>(most));
-      rest = rest.subspan(ids.size());
+    auto most = magnitude(ids[0]);
+    for (const auto id : ids) most = std::max(most, magnitude(id));
+    if (most >= limit) {
+      const auto wrong =
+          std::find_if(ids.begin(), ids.end(), [&](auto id) { return magnitude(id) >= limit; });
+      refuse_id(begin + (wrong - ids.begin()), *wrong, vocab_size);
     }
-    return result;
+    result = std::max(result, static_cast<int64_t>(most));
+    return true;
   });
+  return result;
 }
 
 int64_t TokenArray::find(int64_t id, int64_t first) const {
-  TORCH_INTERNAL_ASSERT(first >= 0 && first <= size_);
-  return with_ids(
-      [&](auto ids) -> int64_t { return std::find(ids.begin() + first, ids.end(), id) - ids.begin(); });
+  int64_t found = size_;
+  for_each_part(first, size_ - first, [&](int64_t begin, auto ids) {
+    const auto at = std::find(ids.begin(), ids.end(), id);
+    if (at == ids.end()) return true;
+    found = begin + (at - ids.begin());
+    return false;
+  });
+  return found;
 }
 
 int64_t TokenArray::count(int64_t id) const {
-  return with_ids([&](auto ids) -> int64_t { return std::count(ids.begin(), ids.end(), id); });
+  int64_t times = 0;
+  for_each_part(0, size_, [&](int64_t, auto ids) {
+    times += std::count(ids.begin(), ids.end(), id);
+    return true;
+  });
+  return times;
 }
 
 void TokenArray::tally(std::span<int64_t> counts) const {
-  with_ids([&](auto ids) {
+  for_each_part(0, size_, [&](int64_t, auto ids) {
     for (const auto id : ids) ++counts[magnitude(id)];
+    return true;
   });
 }
 

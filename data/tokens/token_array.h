@@ -1,4 +1,4 @@
-// The token ids of a file that is mapped into memory.
+// The token ids of a file.
 #pragma once
 
 #include <cstddef>
@@ -20,18 +20,22 @@ std::string_view id_type_name(IdType type);
 // The vocab_size for files whose vocabulary is not known: every id but a negative one is below it.
 inline constexpr int64_t any_vocabulary = std::numeric_limits<int64_t>::max();
 
-// The ids of one file of any format, from a byte offset on. The file is opened once; later reads are memory
-// accesses.
+// The ids of one file of any format, from a byte offset on. The file is opened once. Members that read throw
+// SystemError if the file was cut off since, or cannot be read. All const members may be called by several
+// threads at once.
 class TokenArray {
  public:
   // `file` is the content of `path`. `offset`, in bytes, is not behind its end and is a multiple of the
   // type's size. Throws Error if the bytes after it are not a whole number of ids.
-  TokenArray(std::filesystem::path path, common::MappedFile file, IdType type, int64_t offset);
+  TokenArray(std::filesystem::path path, common::InputFile file, IdType type, int64_t offset);
 
   const std::filesystem::path& path() const { return path_; }
   IdType type() const { return type_; }
   int64_t size() const { return size_; }
-  std::span<const std::byte> bytes() const;  // of the ids
+  int64_t num_bytes() const { return size_ * id_size(type_); }  // of the ids
+  // Copies the bytes of the ids [begin, begin + out.size()), which must exist.
+  void read_bytes(int64_t begin, std::span<std::byte> out) const;
+  uint64_t checksum() const;  // XXH3-64 of the bytes of all ids
   // Restricts the array to the ids [first, first + count), which must exist.
   void keep(int64_t first, int64_t count);
 
@@ -39,7 +43,7 @@ class TokenArray {
   // id that is not in [0, vocab_size).
   void read(int64_t first, std::span<int64_t> out, int64_t vocab_size) const;
   // The largest of the ids [first, first + count), which must exist, or -1 if count is 0. Throws Error like
-  // read(). Runs at the speed of memory.
+  // read().
   int64_t largest(int64_t first, int64_t count, int64_t vocab_size) const;
 
   // The index of the first occurrence of an id from `first` on, or size() if there is none.
@@ -50,11 +54,11 @@ class TokenArray {
 
  private:
   template <typename Use>
-  auto with_ids(const Use& use) const;
+  void for_each_part(int64_t first, int64_t count, const Use& use) const;
   [[noreturn]] void refuse_id(int64_t index, int64_t id, int64_t vocab_size) const;
 
   std::filesystem::path path_;
-  common::MappedFile file_;
+  common::InputFile file_;
   IdType type_;
   int64_t offset_, size_;  // in bytes; in ids
 };

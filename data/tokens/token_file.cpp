@@ -102,14 +102,13 @@ TokenFileInfo TokenFileWriter::finish() {
 
 namespace {
 
-TokenFileInfo read_header(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+TokenFileInfo read_header(const std::filesystem::path& path, const common::InputFile& file) {
   const std::string name = path.string();
-  Header header{};
-  if (bytes.size() < sizeof header)
+  if (file.size() < static_cast<int64_t>(sizeof(Header)))
     throw Error(
         "{} has {} bytes, fewer than the header of a token file ({}): it was cut off or is no token file.",
-        name, bytes.size(), sizeof header);
-  std::memcpy(&header, bytes.data(), sizeof header);
+        name, file.size(), sizeof(Header));
+  const auto header = file.at<Header>(0);
   if (header.magic != magic)
     throw Error(
         "{} is no token file: it does not start with 'SISATOK' (offset 0). Make one with `sisa data "
@@ -127,29 +126,28 @@ TokenFileInfo read_header(const std::filesystem::path& path, std::span<const std
   if (header.bytes_per_token != info.bytes_per_token())
     throw Error("{} has {} bytes a token (offset 12), but its vocabulary of {} takes {}.", name,
                 header.bytes_per_token, info.vocab_size, info.bytes_per_token());
-  const size_t payload = bytes.size() - sizeof header;
+  const uint64_t payload = static_cast<uint64_t>(file.size()) - sizeof header;
   if (payload % header.bytes_per_token != 0 || payload / header.bytes_per_token != header.tokens)
     throw Error(
         "{} has {} bytes, but its header promises {} tokens (offset 24) of {} bytes, {} in all: it was cut "
         "off or added to. Prepare the data again.",
-        name, common::format_count(static_cast<int64_t>(bytes.size())), common::format_count(info.tokens),
-        header.bytes_per_token,
+        name, common::format_count(file.size()), common::format_count(info.tokens), header.bytes_per_token,
         common::format_count(static_cast<int64_t>(sizeof header + header.tokens * header.bytes_per_token)));
   return info;
 }
 
 }  // namespace
 
-TokenFile::TokenFile(const std::filesystem::path& path) : TokenFile(path, common::MappedFile(path)) {}
+TokenFile::TokenFile(const std::filesystem::path& path) : TokenFile(path, common::InputFile(path)) {}
 
-TokenFile::TokenFile(const std::filesystem::path& path, common::MappedFile file)
-    : info_(read_header(path, file.bytes())),
+TokenFile::TokenFile(const std::filesystem::path& path, common::InputFile file)
+    : info_(read_header(path, file)),
       ids_(path, std::move(file), info_.bytes_per_token() == 2 ? IdType::uint16 : IdType::uint32,
            sizeof(Header)) {}
 
 void verify(const TokenArray& ids, const TokenFileInfo& info) {
   ids.largest(0, ids.size(), info.vocab_size);
-  if (common::hash64(ids.bytes()) != info.checksum)
+  if (ids.checksum() != info.checksum)
     throw Error("The tokens of {} are damaged: their checksum (offset 48) is wrong. Prepare the data again.",
                 ids.path().string());
 }

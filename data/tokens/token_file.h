@@ -72,7 +72,7 @@ class TokenFile {
   TokenArray ids() && { return std::move(ids_); }
 
  private:
-  TokenFile(const std::filesystem::path& path, common::MappedFile file);
+  TokenFile(const std::filesystem::path& path, common::InputFile file);
   TokenFileInfo info_;
   TokenArray ids_;
 };

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "common/threads.h"
 #include "data/prepare/json_line.h"
 #include "data/tokenizer/make_tokenizer.h"
@@ -23,7 +24,21 @@
 namespace sisa::launcher {
 namespace {
 
-constexpr size_t block_size = 4'000'000;  // bytes of lines that threads share
+constexpr size_t block_size = 4'000'000;           // bytes of lines that threads share
+constexpr size_t largest_line = size_t{64} << 20;  // in bytes; an array of ids takes ten times its text
+
+// Reads up to the end of a line, and no further than what a line may have. False at the end of standard input.
+bool next_line(std::string& line) {
+  line.clear();
+  std::streambuf& input = *std::cin.rdbuf();
+  for (int c = input.sbumpc(); c != EOF; c = input.sbumpc()) {
+    if (c == '\n') return true;
+    line += static_cast<char>(c);
+    if (line.size() > largest_line)
+      throw Error("Standard input has a line of more than {} bytes. Cut it into several.", largest_line);
+  }
+  return !line.empty();
+}
 
 // The lines that are there, up to a block of them: at least one, so that a program that waits for the answer
 // to each line is given it. Empty at the end of standard input.
@@ -31,7 +46,7 @@ std::vector<std::string> next_lines() {
   std::vector<std::string> lines;
   size_t size = 0;
   for (std::string line; size < block_size && (lines.empty() || std::cin.rdbuf()->in_avail() > 0);) {
-    if (!std::getline(std::cin, line)) break;
+    if (!next_line(line)) break;
     size += line.size();
     lines.push_back(std::move(line));
   }
@@ -69,6 +84,10 @@ void convert_lines(const std::function<std::string(const std::string&)>& convert
 }
 
 std::vector<uint32_t> token_ids(const std::string& line) {
+  if (const std::string problem =
+          common::beyond_limits(line, {.levels = 2, .values = common::any_number_of_values});
+      !problem.empty())
+    throw Error("the line {}; expected an array of token ids, such as [72, 105].", problem);
   const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!value.is_array()) throw Error("expected an array of token ids, such as [72, 105].");
   std::vector<uint32_t> ids;

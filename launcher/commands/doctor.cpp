@@ -159,7 +159,7 @@ void examine_disk(Findings& findings, const parallel::World& world, const Librar
     std::string bytes(reinterpret_cast<const char*>(file.image().data()), file.image().size());
     bytes.resize(static_cast<size_t>(file.size()));
     common::write_file_atomically(folder / "greeting.h5", bytes);
-    if (hdf5::read_text(hdf5::open_file(folder / "greeting.h5"), "greeting") != greeting)
+    if (hdf5::read_text(hdf5::open_file(folder / "greeting.h5"), "greeting", greeting.size()) != greeting)
       throw SystemError("what was written to the disk did not come back");
     findings.push_back({Level::ok, "HDF5",
                         fmt::format("{}, writes and reads here; {} free", versions.hdf5,

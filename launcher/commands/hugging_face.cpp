@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/quantity.h"
 #include "data/tokenizer/bpe/tokenizer_file.h"
 #include "data/tokenizer/make_tokenizer.h"
@@ -100,7 +101,7 @@ EndOfDocument write_tokenizer(const fs::path& folder, const std::string& name, c
     content = bytes_tokenizer(end);
   } else {
     end.text = data::bpe::read_tokenizer_file(file).tokens.at(end.id);
-    content = ordered_json::parse(common::read_file(file));
+    content = common::parse_json<ordered_json>(common::read_file(file), file.string());
     // What adds to a text's own ids or cuts them had no part in training.
     for (const char* part : {"post_processor", "truncation", "padding"}) content[part] = nullptr;
   }

@@ -50,7 +50,10 @@ class Merger {
   void add_file(const fs::path& file, Role role) {
     std::error_code code;
     const fs::path canonical = fs::weakly_canonical(file, code);
-    const std::string text = common::read_file(file);
+    const std::string text = common::read_file(file, largest_recipe);
+    if (++num_files_ > most_files)
+      throw Error("{}: extends leads to more than {} files. Name fewer, or each only once.", file.string(),
+                  most_files);
     chain_.push_back(canonical);
     add_text(text, file.string(), role);
     chain_.pop_back();
@@ -103,7 +106,12 @@ class Merger {
     for (const Yaml::Entry& entry : section.value.entries) give(given, section.key, entry, role);
   }
 
+  // Files that extend two others each would lead to 2^30 readings after 30 of them.
+  static constexpr int most_files = 100;
+  static constexpr int64_t largest_recipe = 1 << 20;  // in bytes
+
   std::vector<fs::path> chain_;  // of files, each of which extends the next
+  int num_files_ = 0;            // read so far
 };
 
 // ---- Checks of several keys together.

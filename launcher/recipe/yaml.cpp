@@ -12,8 +12,9 @@
 namespace sisa::launcher {
 namespace {
 
-// More than any recipe needs; aliases can make a small file an endless tree.
+// More than any recipe needs; aliases can make a small file an endless tree, and a long text many.
 constexpr int maximum_values = 10'000;
+constexpr size_t maximum_bytes = 4 << 20;  // of all scalars and keys
 
 class Reader {
  public:
@@ -39,6 +40,7 @@ class Reader {
 
   Yaml convert(const YAML::Node& node) {
     Yaml value{.where = where(node.Mark())};
+    if (node.IsScalar()) count_bytes(node.Scalar(), value.where);
     if (++num_values_ > maximum_values)
       throw Error("{}: more than {} values; do aliases lead in a circle?", value.where, maximum_values);
     switch (node.Type()) {
@@ -61,9 +63,16 @@ class Reader {
     return value;
   }
 
+  void count_bytes(const std::string& text, const std::string& place) {
+    num_bytes_ += text.size();
+    if (num_bytes_ > maximum_bytes)
+      throw Error("{}: the values have more than {} bytes.", place, maximum_bytes);
+  }
+
   void append(std::vector<Yaml::Entry>& entries, const YAML::Node& key, const YAML::Node& value) {
     const std::string place = where(key.Mark());
     if (!key.IsScalar()) throw Error("{}: a key must be a plain word.", place);
+    count_bytes(key.Scalar(), place);
     const auto earlier = std::find_if(entries.begin(), entries.end(),
                                       [&](const Yaml::Entry& entry) { return entry.key == key.Scalar(); });
     if (earlier != entries.end())
@@ -75,6 +84,7 @@ class Reader {
   const std::string& source_;
   bool has_lines_;
   int num_values_ = 0;
+  size_t num_bytes_ = 0;
 };
 
 }  // namespace

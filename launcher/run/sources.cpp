@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/file.h"
 #include "common/hash.h"
 #include "common/quantity.h"
 #include "data/prepare/prepare.h"
@@ -74,6 +75,11 @@ std::vector<fs::path> token_paths(const Recipe& recipe, const RunFolder& folder,
                                   const parallel::World& world) {
   std::vector<fs::path> paths;
   world.together([&] {
+    if (recipe.data.sources.empty())  // as in a run that was imported without any
+      throw Error(
+          "The recipe has no data.sources. Say what to read, such as --set 'data.sources=[{path: DATA}]' "
+          "with a "
+          "text or a folder that `sisa data prepare` made.");
     for (const Source& source : recipe.data.sources) {
       if (source.is_task()) {
         paths.emplace_back();
@@ -85,6 +91,12 @@ std::vector<fs::path> token_paths(const Recipe& recipe, const RunFolder& folder,
             "The source {} does not exist (data.sources, seen from {}). Name a text, a folder that `sisa "
             "data prepare` made, or token files of another program.",
             source.path.string(), fs::current_path().string());
+      if (const auto kind = common::special_kind(source.path); !tokens && !kind.empty())
+        throw Error(
+            "The source {} is {} (data.sources), which cannot be read again in a later run. Name a file, or "
+            "make "
+            "a dataset of it with `sisa data prepare {} --output FOLDER`.",
+            source.path.string(), kind, source.path.string());
       paths.push_back(tokens ? source.path : prepared_folder(source.path, recipe, folder));
       if (!tokens && world.is_root() && !data::is_dataset(paths.back()))
         prepare_text(source.path, paths.back(), recipe, reporter);

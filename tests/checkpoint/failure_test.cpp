@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 #include <hdf5.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <limits>
 #include <span>
+#include <vector>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/folders.h"
 #include "checkpoint/master_file.h"
 #include "checkpoint/saver.h"
@@ -229,6 +233,93 @@ TEST_F(Damage, AFormatOfTheFutureIsRefused) {
       error_of([&] { store.load(store.find(2), loaded.space, *communicator); }),
       HasSubstr(
           "has format 2, and this program reads formats up to 1. Use the version of sisa that wrote it"));
+}
+
+// Each was a double free: a member before the one that is missing was destroyed twice.
+TEST_F(Damage, AMasterWithoutAnAttributeOrATextIsFound) {
+  const fs::path master = newest() / "master.h5";
+  const std::string sound = common::read_file(master);
+  for (const char* const name :
+       {"sequence", "precision", "written", "world_size", "step", "updates", "samples", "tokens",
+        "code_version", "format_version", "recipe", "extra", "index"}) {
+    on_root([&] {
+      forge_master(master, [&](hid_t file) {
+        EXPECT_GE(H5Aexists(file, name) > 0 ? H5Adelete(file, name) : H5Ldelete(file, name, H5P_DEFAULT), 0);
+      });
+    });
+    expect_found(AllOf(HasSubstr("master.h5 is damaged"), HasSubstr(std::string(name) + " is nothing")));
+    on_root([&] { common::write_file_atomically(master, sound); });
+  }
+}
+
+TEST_F(Damage, ANumberThatCannotBeIsFound) {
+  const fs::path master = newest() / "master.h5";
+  const std::string sound = common::read_file(master);
+  const int64_t largest = std::numeric_limits<int64_t>::max();
+  const auto expect = [&](const std::string& name, int64_t value, const std::string& what) {
+    on_root([&] {
+      forge_master(master, [&](hid_t file) {
+        const hid_t attribute = H5Aopen(file, name.c_str(), H5P_DEFAULT);
+        EXPECT_GE(H5Awrite(attribute, H5T_NATIVE_INT64, &value), 0);
+        H5Aclose(attribute);
+      });
+    });
+    expect_found(AllOf(HasSubstr("step-2"), HasSubstr(what)));
+    on_root([&] { common::write_file_atomically(master, sound); });
+  };
+  for (const char* const name : {"step", "updates", "samples", "tokens", "sequence", "world_size"})
+    for (const int64_t value : {int64_t{-1}, largest})
+      expect(name, value, fmt::format("{} is {}, where an integer", name, value));
+  expect("format_version", 0, "format_version is 0");
+  expect("world_size", 1'000'000'000, "is missing: 1000000000 ranks wrote the checkpoint");
+}
+
+// A list where a number is expected made HDF5 write beyond it.
+TEST_F(Damage, AnAttributeOfAnotherShapeOrTypeIsFound) {
+  const fs::path master = newest() / "master.h5";
+  const std::string sound = common::read_file(master);
+  const auto expect = [&](const std::string& name, hid_t type, hsize_t count, const std::string& what) {
+    on_root([&] {
+      forge_master(master, [&](hid_t file) {
+        EXPECT_GE(H5Adelete(file, name.c_str()), 0);
+        const hid_t space = H5Screate_simple(1, &count, nullptr);
+        const hid_t attribute = H5Acreate2(file, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT);
+        const std::vector<double> zeros(count);
+        EXPECT_GE(H5Awrite(attribute, type, zeros.data()), 0);
+        H5Aclose(attribute);
+        H5Sclose(space);
+      });
+    });
+    expect_found(HasSubstr(what));
+    on_root([&] { common::write_file_atomically(master, sound); });
+  };
+  expect("step", H5T_NATIVE_INT64, 1000, "step: it is no single value");
+  expect("written", H5T_NATIVE_DOUBLE, 1000, "written: it is no single value");
+  expect("step", H5T_NATIVE_DOUBLE, 1, "step: it has another type");
+  expect("precision", H5T_NATIVE_INT64, 1, "precision: it has another type");
+}
+
+TEST_F(Damage, APipeInTheMastersPlaceIsFound) {
+  on_root([&] {
+    fs::remove(newest() / "master.h5");
+    ASSERT_EQ(::mkfifo((newest() / "master.h5").c_str(), 0600), 0);
+  });
+  expect_found(HasSubstr("is a pipe"));
+}
+
+// What cannot be read now may be sound.
+TEST_F(Damage, AFileThatMayNotBeReadIsNotCalledDamaged) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read anything";
+  on_root([&] { fs::permissions(newest() / "master.h5", fs::perms::none); });
+  try {
+    checkpoint::read_master(newest());
+    ADD_FAILURE();
+  } catch (const checkpoint::Damage&) {
+    ADD_FAILURE();
+  } catch (const SystemError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("Permission denied"));
+  }
+  world().barrier();
 }
 
 TEST_F(Damage, NoSoundCheckpointAtAllIsSaid) {

@@ -4,6 +4,7 @@
 
 #include "checkpoint/master_file.h"
 #include "checkpoint/rank_file.h"
+#include "common/precision_names.h"
 #include "tests/checkpoint/run_folder.h"
 
 namespace sisa::tests {
@@ -20,6 +21,7 @@ class Resharding : public RunFolder {
     checkpoint::Contents contents;
     contents.state = state(1);
     contents.world_size = world_size;
+    contents.precision = common::precision_name(options.precision);
     contents.arrays = checkpoint::arrays_of(ToyModel(options, 0, 1).space);
     for (int rank = 0; rank < world_size; ++rank) {
       ToyModel model(options, rank, world_size);

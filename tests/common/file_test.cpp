@@ -3,15 +3,21 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <span>
 #include <string>
-#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
 
@@ -38,8 +44,10 @@ class FileTest : public testing::Test {
   fs::path folder_;
 };
 
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+std::string text_of(const InputFile& file) {
+  std::string text(static_cast<size_t>(file.size()), '?');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 TEST_F(FileTest, ReadsWhatWasWritten) {
@@ -109,24 +117,83 @@ TEST_F(FileTest, CreatesNestedFoldersOrSaysWhatIsInTheWay) {
                 ThrowsMessage<Error>(AllOf(HasSubstr(path.string()), HasSubstr("Choose a folder"))));
 }
 
-TEST_F(FileTest, MapsAFile) {
-  write_file_atomically(folder_ / "file", "mapped");
-  MappedFile file(folder_ / "file");
-  EXPECT_EQ(text_of(file), "mapped");
-  MappedFile moved = std::move(file);
-  EXPECT_EQ(text_of(moved), "mapped");
-  MappedFile assigned;
-  EXPECT_TRUE(assigned.bytes().empty());
-  assigned = std::move(moved);
-  EXPECT_EQ(text_of(assigned), "mapped");
-  fs::remove(folder_ / "file");
-  EXPECT_EQ(text_of(assigned), "mapped");  // the mapping outlives the name
+TEST_F(FileTest, RefusesWhatIsNoRegularFileWithoutWaiting) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  const std::string name = folder_ / "socket";
+  ASSERT_LT(name.size(), sizeof address.sun_path);
+  std::copy(name.begin(), name.end(), address.sun_path);
+  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  for (const auto& [path, kind] : std::vector<std::pair<fs::path, std::string>>{
+           {folder_ / "pipe", "a pipe"}, {"/dev/zero", "a device"}, {folder_, "a folder"}}) {
+    EXPECT_THAT([&] { read_file(path); }, ThrowsMessage<Error>(AllOf(HasSubstr(path), HasSubstr(kind))));
+    EXPECT_THAT([&] { InputFile{path}; }, ThrowsMessage<Error>(AllOf(HasSubstr(path), HasSubstr(kind))));
+    EXPECT_EQ(special_kind(path), kind);
+  }
+  EXPECT_THAT([&] { read_file(name); }, ThrowsMessage<Error>(HasSubstr("socket")));
+  EXPECT_EQ(special_kind(name), "a socket");
+  EXPECT_EQ(special_kind(folder_ / "absent"), "");
+  ::close(socket);
 }
 
-TEST_F(FileTest, MapsAnEmptyFileAndRefusesAnAbsentOne) {
+TEST_F(FileTest, ReadsNoMoreThanItIsAllowed) {
+  write_file_atomically(folder_ / "file", "12345");
+  EXPECT_EQ(read_file(folder_ / "file", 5), "12345");
+  EXPECT_THAT([&] { read_file(folder_ / "file", 4); }, ThrowsMessage<Error>(HasSubstr("more than 4 bytes")));
+  fs::resize_file(folder_ / "file", uintmax_t{1} << 40);  // takes no space on the disk
+  EXPECT_THAT([&] { read_file(folder_ / "file"); }, ThrowsMessage<Error>(HasSubstr("more than 67,108,864")));
+  EXPECT_GT(read_file("/proc/self/status").size(), 100u);  // says that its size is 0
+}
+
+TEST_F(FileTest, OpensAFileForReading) {
+  write_file_atomically(folder_ / "file", "opened");
+  InputFile file(folder_ / "file");
+  EXPECT_EQ(text_of(file), "opened");
+  InputFile moved = std::move(file);
+  InputFile assigned;
+  EXPECT_EQ(assigned.size(), 0);
+  assigned = std::move(moved);
+  EXPECT_EQ(text_of(assigned), "opened");
+  EXPECT_EQ(assigned.at<char>(2), 'e');
+  std::string parts;
+  assigned.for_each_part(1, 5, 2, [&](std::span<const std::byte> part) {
+    parts += std::string(reinterpret_cast<const char*>(part.data()), part.size()) + "|";
+  });
+  EXPECT_EQ(parts, "pe|ne|d|");
+  fs::remove(folder_ / "file");
+  EXPECT_EQ(text_of(assigned), "opened");  // an open file outlives its name
+}
+
+TEST_F(FileTest, OpensAnEmptyFileAndRefusesAnAbsentOne) {
   write_file_atomically(folder_ / "empty", "");
-  EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());
-  EXPECT_THAT([&] { MappedFile(folder_ / "absent"); }, ThrowsMessage<SystemError>(HasSubstr("absent")));
+  EXPECT_EQ(InputFile(folder_ / "empty").size(), 0);
+  EXPECT_THAT([&] { InputFile(folder_ / "absent"); }, ThrowsMessage<SystemError>(HasSubstr("absent")));
+}
+
+// A mapping would end the process here.
+TEST_F(FileTest, AFileThatIsCutOffWhileItIsOpenIsAnError) {
+  write_file_atomically(folder_ / "file", std::string(100'000, 'x'));
+  const InputFile file(folder_ / "file");
+  fs::resize_file(folder_ / "file", 50'000);
+  EXPECT_THAT([&] { text_of(file); },
+              ThrowsMessage<SystemError>(AllOf(HasSubstr("50,000"), HasSubstr("cut off"))));
+  EXPECT_EQ(file.at<char>(49'999), 'x');
+}
+
+// As a dataset of many files does.
+TEST_F(FileTest, OpensMoreFilesThanAProcessMayByDefault) {
+  write_file_atomically(folder_ / "file", "x");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 64;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  {
+    std::vector<InputFile> files;
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(text_of(files.emplace_back(folder_ / "file")), "x");
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(FileTest, SyncsFilesAndFolders) {

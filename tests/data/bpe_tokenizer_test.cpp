@@ -195,7 +195,7 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
   expect([](json& f) { f["model"]["vocab"].erase("a"); }, "model.vocab lacks a for the byte 0x61");
   expect([](json& f) { f["model"]["vocab"]["zz"] = 7; }, "two tokens of the number 7");
   expect([](json& f) { f["model"]["vocab"]["zz"] = -1; }, "model.vocab.zz is -1");
-  expect([](json& f) { f["model"]["vocab"]["zz"] = 4e9; }, "a token's number below");
+  expect([](json& f) { f["model"]["vocab"]["zz"] = 4e9; }, "an integer from 0 to 16,777,215 is expected");
   expect([](json& f) { f["model"]["vocab"][""] = 300; }, "a token without text");
   expect([](json& f) { f["model"]["merges"][1] = "x y"; },
          "model.merges[1] speaks of 'xy', which is not in the vocabulary");
@@ -237,6 +237,11 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
               AllOf(file, HasSubstr("is no JSON")));
   EXPECT_THAT(refusal([&] { make_tokenizer(write("tokenizer.json", "[]").string()); }),
               AllOf(file, HasSubstr("an object is expected")));
+  EXPECT_THAT(refusal([&] {
+                make_tokenizer(write("tokenizer.json", "{\"model\":" + std::string(1'000'000, '[')).string());
+              }),
+              AllOf(file, HasSubstr("nested more than 64 levels deep")));
+  EXPECT_THAT(refusal([] { make_tokenizer("/dev/zero"); }), HasSubstr("/dev/zero is a device"));
   EXPECT_THAT(refusal([] { make_tokenizer("byte"); }), AllOf(HasSubstr("'byte'"), HasSubstr("'bytes'")));
 }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "data/prepare/input_blocks.h"
+#include "data/prepare/json_line.h"
 #include "tests/data/data_folder.h"
 #include "tests/data/packing.h"
 
@@ -212,6 +214,36 @@ TEST_F(DocumentReaderTest, TextThatIsNoUtf8IsNamed) {
   EXPECT_THAT(read(write("latin1.txt", "one\ntwo\ncaf\xE9 au lait")), IsEmpty());
   EXPECT_THAT(
       bad, ElementsAre(AllOf(HasSubstr("latin1.txt:3"), HasSubstr("0xe9 at offset 11"), HasSubstr("iconv"))));
+}
+
+// A small compressed file may unpack to any length, and a pipe may never end.
+TEST_F(DocumentReaderTest, ADocumentMayNotBeEndless) {
+  constexpr int64_t most = 1'000'000;
+  const std::string line = std::string(3'000'000, 'x') + "\n";
+  const fs::path packed = write("a.jsonl.gz", gzip(line));
+  const auto refused = [&](const auto& use) {
+    LineStream stream(open_stream(packed), 0, most);
+    EXPECT_THAT(
+        refusal([&] { use(stream); }),
+        AllOf(HasSubstr("a.jsonl.gz holds a document of more than 1,000,000 bytes"), HasSubstr("Cut it")));
+  };
+  std::string lines;
+  refused([&](LineStream& stream) { stream.take(std::numeric_limits<int64_t>::max(), lines); });
+  refused([&](LineStream& stream) { stream.take(100, lines); });
+  LineStream enough(open_stream(packed), 0, 4'000'000);
+  enough.take(100, lines);
+  EXPECT_EQ(lines.size(), line.size());
+  LineStream endless(open_stream(write("b.txt", std::string(3'000'000, ' '))), 0, most);
+  EXPECT_THAT(refusal([&] { endless.first_character(); }), HasSubstr("b.txt holds a document of more than"));
+}
+
+TEST_F(DocumentReaderTest, ALineThatIsNestedDeeplyIsBad) {
+  std::string text;
+  EXPECT_THAT(read_text_field("{\"a\":" + std::string(1'000'000, '['), text),
+              HasSubstr("nested more than 512"));
+  const std::string deep = std::string(400, '[') + std::string(400, ']');
+  EXPECT_EQ(read_text_field("{\"a\":" + deep + ",\"text\":\"x\"}", text), "");
+  EXPECT_EQ(text, "x");
 }
 
 }  // namespace

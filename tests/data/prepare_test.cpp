@@ -287,15 +287,21 @@ TEST_F(DatasetTest, OpeningNamesWhatIsWrong) {
   fs::create_directory(folder / "data");
   EXPECT_THAT(opening(), AllOf(HasSubstr("no manifest.json"), HasSubstr("sisa data prepare")));
   write("data/manifest.json", "{");
-  EXPECT_THAT(opening(),
-              AllOf(HasSubstr("manifest.json cannot be read"), HasSubstr("Prepare the data again")));
+  EXPECT_THAT(opening(), AllOf(HasSubstr("manifest.json is no JSON"), HasSubstr("Prepare the data again")));
   write("data/manifest.json", "[]");
-  EXPECT_THAT(opening(), HasSubstr("manifest.json cannot be read"));
+  EXPECT_THAT(opening(), HasSubstr("manifest.json: is [], where an object is expected. Prepare"));
+  write("data/manifest.json", std::string(1'000'000, '['));
+  EXPECT_THAT(opening(), HasSubstr("manifest.json is nested more than 64 levels deep"));
   EXPECT_THAT(with_manifest("\"format\": 2", "\"format\": 3"),
               AllOf(HasSubstr("format 3"), HasSubstr("reads formats 1 to 2")));
   EXPECT_THAT(with_manifest("vocab_size", "size"), HasSubstr("vocab_size"));
   EXPECT_THAT(with_manifest("\"checksum\": \"", "\"checksum\": \"xyz"),
-              HasSubstr("manifest.json cannot be read"));
+              HasSubstr("splits.train[0].checksum is \"xyz"));
+  EXPECT_THAT(with_manifest("\"vocab_size\": 300", "\"vocab_size\": -1"), HasSubstr("vocab_size is -1"));
+  EXPECT_THAT(with_manifest("\"file\": \"train0.bin\"", "\"file\": \"../train0.bin\""),
+              HasSubstr("splits.train[0].file is \"../train0.bin\""));
+  EXPECT_THAT(with_manifest("\"tokens\": 100", "\"tokens\": -100"),
+              HasSubstr("splits.train[0].tokens is -100"));
   EXPECT_THAT(with_manifest("\"tokens\": 100", "\"tokens\": 99"),
               AllOf(HasSubstr("train0.bin"), HasSubstr("is not the file")));
   EXPECT_THAT(with_manifest("\"documents\": 1", "\"documents\": 2"), HasSubstr("is not the file"));

@@ -139,5 +139,20 @@ TEST_F(TokenFileTest, DamagedTokensAreFound) {
                             HasSubstr("vocabulary of 300")));
 }
 
+// While it is used; a mapping would end the process (SIGBUS).
+TEST_F(TokenFileTest, AFileThatIsCutOffMeanwhileIsAnError) {
+  const fs::path path = folder / "file.bin";
+  write_token_file(path, 300, std::vector<uint32_t>(100'000, 7));
+  const TokenFile file(path);
+  std::vector<int64_t> ids(10);
+  fs::resize_file(path, 64 + 2 * 50'000);
+  file.ids().read(49'990, ids, 300);
+  const auto cut_off = testing::ThrowsMessage<SystemError>(AllOf(HasSubstr(path), HasSubstr("cut off")));
+  EXPECT_THAT([&] { file.ids().read(49'991, ids, 300); }, cut_off);
+  EXPECT_THAT([&] { file.ids().largest(0, 100'000, 300); }, cut_off);
+  EXPECT_THAT([&] { file.ids().count(7); }, cut_off);
+  EXPECT_THAT([&] { verify(file.ids(), file.info()); }, cut_off);
+}
+
 }  // namespace
 }  // namespace sisa::data

@@ -1,6 +1,9 @@
 // Reading, merging, checking and printing of recipes.
 #include "launcher/recipe/recipe.h"
 
+#include <fmt/format.h>
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -389,6 +392,35 @@ TEST_F(RecipeFiles, MissingFilesAndCircles) {
   EXPECT_THAT(refused(write("l.yaml", "extends: {a: b}\n")),
               HasSubstr("extends is a map, but it must be a file or a list of files"));
   EXPECT_THAT(refused(write("n.yaml", "extends: [[a]]\n")), HasSubstr("extends is a list"));
+}
+
+// Each file extends the one before it twice, so that the last leads to 2^30 readings.
+TEST_F(RecipeFiles, ExtendsEndsSoon) {
+  write("0.yaml", "run: {seed: 1}\n");
+  for (int i = 1; i <= 30; ++i)
+    write(fmt::format("{}.yaml", i), fmt::format("extends: [{}.yaml, {}.yaml]\n", i - 1, i - 1));
+  EXPECT_THAT(refused(folder_ / "30.yaml"), HasSubstr("extends leads to more than 100 files"));
+}
+
+TEST_F(RecipeFiles, OnlyRegularFilesOfARecipesSizeAreRead) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(refused(folder_ / "pipe"), HasSubstr("pipe is a pipe"));
+  EXPECT_THAT(refused(write("p.yaml", "extends: pipe\n")), HasSubstr("pipe is a pipe"));
+  EXPECT_THAT(refused(write("z.yaml", "extends: /dev/zero\n")), HasSubstr("/dev/zero is a device"));
+  EXPECT_THAT(refused(write("large.yaml", std::string(2'000'000, '#'))),
+              HasSubstr("more than 1,048,576 bytes"));
+}
+
+TEST_F(RecipeFiles, NeitherNestingNorAliasesAreWithoutEnd) {
+  EXPECT_THAT(refused(write("deep.yaml", "run: " + std::string(500'000, '['))), HasSubstr("not valid YAML"));
+  std::string bombs = "a: &a [x, x]\n";
+  for (char c = 'b'; c < 'z'; ++c)
+    bombs += fmt::format("{}: &{} [*{}, *{}, *{}, *{}]\n", c, c, static_cast<char>(c - 1),
+                         static_cast<char>(c - 1), static_cast<char>(c - 1), static_cast<char>(c - 1));
+  EXPECT_THAT(refused(write("many.yaml", bombs)), HasSubstr("more than 10000 values"));
+  std::string long_text = "a: &a " + std::string(500'000, 'x') + "\nb: [";
+  for (int i = 0; i < 100; ++i) long_text += "*a, ";
+  EXPECT_THAT(refused(write("long.yaml", long_text + "*a]\n")), HasSubstr("the values have more than"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "common/hash.h"
+#include "common/json.h"
 #include "data/tokenizer/normalize.h"
 #include "data/tokenizer/unicode.h"
 #include "data/tokenizer/utf8.h"
@@ -19,6 +20,7 @@ namespace sisa::data::bpe {
 namespace {
 
 using nlohmann::json;
+using Part = common::JsonPart;
 
 // Far more than any vocabulary has: a bound on the memory that a malicious file can make us allocate.
 constexpr int64_t most_ids = int64_t{1} << 24;
@@ -48,65 +50,25 @@ std::optional<std::string> bytes_of(const std::string& token) {
   return bytes;
 }
 
-// A part of the file, with errors that say where in the file it is.
-class Part {
- public:
-  Part(const json& value, std::string where) : value_(value), where_(std::move(where)) {}
+uint32_t number_of(const Part& part) {
+  return static_cast<uint32_t>(part.integer(0, most_ids - 1));
+}
 
-  template <typename... Arguments>
-  [[noreturn]] void refuse(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
-    throw Error("{} {}", where_, fmt::format(text, std::forward<Arguments>(arguments)...));
-  }
-  bool is_null() const { return value_.is_null(); }
-  const json& value() const { return value_; }
-  Part at(const std::string& key) const {
-    static const json null;
-    if (!value_.is_object()) refuse("is {}, where an object is expected", shown());
-    const auto found = value_.find(key);
-    return {found == value_.end() ? null : *found, where_ + (where_.ends_with(' ') ? "" : ".") + key};
-  }
-  std::vector<Part> items() const {
-    if (!value_.is_array()) refuse("is {}, where a list is expected", shown());
-    std::vector<Part> all;
-    for (size_t i = 0; i < value_.size(); ++i) all.push_back({value_[i], fmt::format("{}[{}]", where_, i)});
-    return all;
-  }
-  std::string text() const {
-    if (!value_.is_string()) refuse("is {}, where a text is expected", shown());
-    return value_.get<std::string>();
-  }
-  uint32_t id() const {
-    if (!value_.is_number_unsigned() || value_.get<uint64_t>() >= most_ids)
-      refuse("is {}, where a token's number below {} is expected", shown(), most_ids);
-    return value_.get<uint32_t>();
-  }
-  bool flag(bool otherwise) const {
-    if (is_null()) return otherwise;
-    if (!value_.is_boolean()) refuse("is {}, where true or false is expected", shown());
-    return value_.get<bool>();
-  }
-  // Refuses an option that only other kinds of tokenizers have, unless it has no effect.
-  void expect_unused() const {
-    if (!is_null() && value_ != false && value_ != "" && value_ != 0)
-      refuse("is {}, which cannot be used", shown());
-  }
-  std::string type() const { return at("type").text(); }
+// Refuses an option that only other kinds of tokenizers have, unless it has no effect.
+void expect_unused(const Part& part) {
+  if (!part.is_null() && part.value() != false && part.value() != "" && part.value() != 0)
+    part.refuse("is {}, which cannot be used", part.shown());
+}
 
- private:
-  std::string shown() const {
-    std::string text = value_.dump(-1, ' ', false, json::error_handler_t::replace);
-    if (text.size() > 60) text = text.substr(0, 60) + " …";
-    return text;
-  }
-  const json& value_;
-  std::string where_;
-};
+std::string type_of(const Part& part) {
+  return part.at("type").text();
+}
 
 void read_vocabulary(const Part& model, TokenizerFile& file, std::unordered_map<std::string, uint32_t>& ids) {
   const Part vocab = model.at("vocab");
   if (!vocab.value().is_object()) vocab.refuse("is no object of tokens and their numbers");
   for (const auto& [token, number] : vocab.value().items()) {
-    const uint32_t id = vocab.at(token).id();
+    const uint32_t id = number_of(vocab.at(token));
     if (file.tokens.size() <= id) file.tokens.resize(id + 1);
     if (!file.tokens[id].empty()) vocab.refuse("has two tokens of the number {}", id);
     if (token.empty()) vocab.refuse("has a token without text");
@@ -157,10 +119,11 @@ void read_merges(const Part& model, const std::unordered_map<std::string, uint32
 
 void read_model(const Part& model, TokenizerFile& file) {
   const json& type = model.at("type").value();
-  if (!type.is_null() && type != "BPE") model.at("type").refuse("is {}; only BPE can be used", type.dump());
+  if (!type.is_null() && type != "BPE")
+    model.at("type").refuse("is {}; only BPE can be used", model.at("type").shown());
   for (const char* key :
        {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
-    model.at(key).expect_unused();
+    expect_unused(model.at(key));
   std::unordered_map<std::string, uint32_t> ids;
   read_vocabulary(model, file, ids);
   read_merges(model, ids, file);
@@ -171,7 +134,7 @@ void read_model(const Part& model, TokenizerFile& file) {
 
 void read_normalizer(const Part& part, TokenizerFile& file) {
   if (part.is_null()) return;
-  const std::string type = part.type();
+  const std::string type = type_of(part);
   if (type == "NFC")
     file.normalizes = true;
   else if (type == "Sequence")
@@ -183,7 +146,7 @@ void read_normalizer(const Part& part, TokenizerFile& file) {
 // A ByteLevel must come last, because it turns the bytes of the pieces into the characters of the vocabulary.
 void read_pre_tokenizer(const Part& part, TokenizerFile& file, bool& byte_level) {
   if (part.is_null()) part.refuse("is missing; a byte-level tokenizer has a ByteLevel there");
-  const std::string type = part.type();
+  const std::string type = type_of(part);
   if (byte_level) part.refuse("comes after ByteLevel, where nothing can be used");
   if (type == "Sequence") {
     for (const Part& item : part.at("pretokenizers").items()) read_pre_tokenizer(item, file, byte_level);
@@ -196,7 +159,7 @@ void read_pre_tokenizer(const Part& part, TokenizerFile& file, bool& byte_level)
   } else if (type == "Split") {
     const json& behavior = part.at("behavior").value();
     if (behavior != "Isolated")
-      part.at("behavior").refuse("is {}; only Isolated can be used", behavior.dump());
+      part.at("behavior").refuse("is {}; only Isolated can be used", part.at("behavior").shown());
     if (part.at("invert").flag(false)) part.at("invert").refuse("is true, which cannot be used");
     const Part pattern = part.at("pattern").at("Regex");
     const std::string text = pattern.text();
@@ -214,7 +177,7 @@ void read_added_tokens(const Part& part, TokenizerFile& file) {
   if (part.is_null()) return;
   std::string buffer;
   for (const Part& item : part.items()) {
-    AddedToken token{item.at("id").id(), item.at("content").text()};
+    AddedToken token{number_of(item.at("id")), item.at("content").text()};
     token.single_word = item.at("single_word").flag(false);
     token.left_strip = item.at("lstrip").flag(false);
     token.right_strip = item.at("rstrip").flag(false);
@@ -246,8 +209,8 @@ TokenizerFile read(const json& content, const std::string& name) {
   read_pre_tokenizer(root.at("pre_tokenizer"), file, byte_level);
   if (!byte_level)
     root.at("pre_tokenizer").refuse("has no ByteLevel; only byte-level tokenizers can be used");
-  if (const Part decoder = root.at("decoder"); !decoder.is_null() && decoder.type() != "ByteLevel")
-    decoder.at("type").refuse("is {}; only ByteLevel can be used", decoder.type());
+  if (const Part decoder = root.at("decoder"); !decoder.is_null() && type_of(decoder) != "ByteLevel")
+    decoder.at("type").refuse("is {}; only ByteLevel can be used", type_of(decoder));
   read_added_tokens(root.at("added_tokens"), file);
   const auto end = end_of_document(file);
   if (!end)
@@ -275,14 +238,11 @@ std::array<char32_t, 256> byte_characters() {
 }
 
 TokenizerFile read_tokenizer_file(const std::filesystem::path& path) {
-  json content;
   try {
-    content = json::parse(common::read_file(path));
-  } catch (const json::exception& error) {
-    throw Error("{} is no JSON: {}. A tokenizer file is the `tokenizer.json` of Hugging Face's tokenizers.",
-                path.string(), error.what());
+    return read(common::parse_json<json>(common::read_file(path), path.string()), path.string());
+  } catch (const common::JsonError& error) {
+    throw Error("{}. A tokenizer file is the `tokenizer.json` of Hugging Face's tokenizers.", error.what());
   }
-  return read(content, path.string());
 }
 
 }  // namespace sisa::data::bpe

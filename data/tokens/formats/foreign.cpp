@@ -6,8 +6,8 @@
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <cstring>
 #include <numeric>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -132,9 +132,11 @@ Opened open_as_megatron(const std::vector<fs::path>& prefixes) {
 // be named by its folder, and its split would be ignored here.
 void refuse_ours(const fs::path& bin) {
   static constexpr std::string_view magic = "SISATOK\n";
-  const common::MappedFile file(bin);
-  const auto bytes = file.bytes();
-  if (bytes.size() < magic.size() || std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) return;
+  const common::InputFile file(bin);
+  std::string start(magic.size(), ' ');
+  if (file.size() < static_cast<int64_t>(magic.size())) return;
+  file.read(0, std::as_writable_bytes(std::span(start)));
+  if (start != magic) return;
   const fs::path folder = bin.parent_path();
   if (is_dataset(folder))
     throw Error("{} is one file of a prepared dataset. Name its folder, {}.", bin.string(), folder.string());

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "common/error.h"
@@ -25,17 +24,16 @@ constexpr std::array<Kind, 2> kinds = {
 }  // namespace
 
 LlmcFile open_llmc(const std::filesystem::path& path) {
-  common::MappedFile file(path);
+  common::InputFile file(path);
   const std::string name = path.string();
-  const auto bytes = static_cast<int64_t>(file.bytes().size());
+  const auto bytes = file.size();
   if (bytes < header_bytes)
     throw Error(
         "{} has {} bytes, fewer than the header of an llm.c token file ({}): it was cut off or is of "
         "another kind. Megatron-LM's .bin needs its .idx beside it; raw uint16 shards need a folder with "
         "meta.txt.",
         name, bytes, header_bytes);
-  std::array<int32_t, 3> header;
-  std::memcpy(header.data(), file.bytes().data(), sizeof header);
+  const auto header = file.at<std::array<int32_t, 3>>(0);
   const auto [magic, version, tokens] = header;
   const auto* kind =
       std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return k.magic == header[0]; });

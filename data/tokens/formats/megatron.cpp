@@ -3,12 +3,13 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <cstring>
 #include <ranges>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
 #include "common/quantity.h"
@@ -43,6 +44,31 @@ IdType id_type(int code, const std::string& name) {
   }
 }
 
+// A list of numbers in a file that is read from front to back.
+template <typename T>
+class Column {
+ public:
+  Column(const common::InputFile& file, int64_t offset, int64_t count)
+      : file_(file), offset_(offset), left_(count) {}
+  T next() {  // at most `count` times
+    if (at_ == block_.size()) {
+      block_.resize(static_cast<size_t>(std::min(left_, longest)));
+      file_.read(offset_, std::as_writable_bytes(std::span(block_)));
+      offset_ += static_cast<int64_t>(block_.size() * sizeof(T));
+      left_ -= static_cast<int64_t>(block_.size());
+      at_ = 0;
+    }
+    return block_[at_++];
+  }
+
+ private:
+  static constexpr int64_t longest = 1 << 15;  // numbers in a block
+  const common::InputFile& file_;
+  int64_t offset_, left_;
+  std::vector<T> block_;
+  size_t at_ = 0;
+};
+
 }  // namespace
 
 DocumentIndex::DocumentIndex(std::filesystem::path path, int64_t bin_bytes)
@@ -50,14 +76,6 @@ DocumentIndex::DocumentIndex(std::filesystem::path path, int64_t bin_bytes)
   read_header();
   check_sequences();
   check_documents();
-}
-
-// Copied, because fields may have odd offsets.
-template <typename T>
-T DocumentIndex::field(int64_t offset) const {
-  T value;
-  std::memcpy(&value, file_.bytes().data() + offset, sizeof value);
-  return value;
 }
 
 int64_t DocumentIndex::pointer_offset(int64_t sequence) const {
@@ -70,18 +88,21 @@ int64_t DocumentIndex::document_offset(int64_t document) const {
 
 void DocumentIndex::read_header() {
   const std::string name = path_.string();
-  const auto size = static_cast<int64_t>(file_.bytes().size());
+  const int64_t size = file_.size();
   if (size < header_bytes)
     throw Error("{} has {} bytes, fewer than the header of a Megatron-LM index ({}): it was cut off.", name,
                 size, header_bytes);
-  if (std::memcmp(file_.bytes().data(), magic.data(), magic.size()) != 0)
+  std::string start(magic.size(), ' ');
+  file_.read(0, std::as_writable_bytes(std::span(start)));
+  if (start != magic)
     throw Error("{} is no Megatron-LM index: it does not start with 'MMIDIDX' and two zero bytes (offset 0).",
                 name);
-  if (const auto version = field<uint64_t>(version_offset); version != 1)
+  if (const auto version = file_.at<uint64_t>(version_offset); version != 1)
     throw Error("{} has version {} (offset {}), but this program reads version 1.", name, version,
                 version_offset);
-  type_ = id_type(field<uint8_t>(type_offset), name);
-  const auto sequences = field<uint64_t>(sequences_offset), documents = field<uint64_t>(documents_offset);
+  type_ = id_type(file_.at<uint8_t>(type_offset), name);
+  const auto sequences = file_.at<uint64_t>(sequences_offset),
+             documents = file_.at<uint64_t>(documents_offset);
   // Neither count can exceed the number of bytes. With that checked first, the sum cannot overflow.
   const auto limit = static_cast<uint64_t>(size);
   if (sequences > limit || documents > limit || header_bytes + 12 * sequences + 8 * documents != limit)
@@ -98,8 +119,10 @@ void DocumentIndex::read_header() {
 
 void DocumentIndex::check_sequences() const {
   int64_t end = 0;  // the byte at which the sequences so far end
+  Column<int64_t> pointers(file_, pointer_offset(0), num_sequences_);
+  Column<int32_t> lengths(file_, header_bytes, num_sequences_);
   for (int64_t i = 0; i < num_sequences_; ++i) {
-    const int64_t pointer = field<int64_t>(pointer_offset(i)), length = field<int32_t>(header_bytes + 4 * i);
+    const int64_t pointer = pointers.next(), length = lengths.next();
     if (pointer != end)
       throw Error(
           "{} says that sequence {} begins at byte {} of the .bin (offset {}), but the one before it ends "
@@ -122,8 +145,9 @@ void DocumentIndex::check_sequences() const {
 
 void DocumentIndex::check_documents() const {
   int64_t last = 0;
+  Column<int64_t> marks(file_, document_offset(0), num_documents_ + 1);
   for (int64_t d = 0; d <= num_documents_; ++d) {
-    const auto mark = field<int64_t>(document_offset(d));
+    const int64_t mark = marks.next();
     const int64_t least = d == num_documents_ ? num_sequences_ : last;
     const int64_t most = d == 0 ? 0 : num_sequences_;
     if (mark < least || mark > most)
@@ -137,8 +161,8 @@ void DocumentIndex::check_documents() const {
 
 int64_t DocumentIndex::start(int64_t document) const {
   TORCH_INTERNAL_ASSERT(document >= 0 && document <= num_documents_);
-  const auto sequence = field<int64_t>(document_offset(document));
-  return (sequence == num_sequences_ ? bin_bytes_ : field<int64_t>(pointer_offset(sequence))) /
+  const auto sequence = file_.at<int64_t>(document_offset(document));
+  return (sequence == num_sequences_ ? bin_bytes_ : file_.at<int64_t>(pointer_offset(sequence))) /
          id_size(type_);
 }
 
@@ -155,8 +179,8 @@ MegatronFile open_megatron(const std::filesystem::path& prefix) {
     if (!std::filesystem::exists(missing, unreachable))
       throw Error("{} is missing beside {}: a Megatron-LM dataset is both.", missing.string(),
                   other.string());
-  common::MappedFile file(bin);
-  DocumentIndex index(idx, static_cast<int64_t>(file.bytes().size()));
+  common::InputFile file(bin);
+  DocumentIndex index(idx, file.size());
   const IdType type = index.type();
   return {TokenArray(bin, std::move(file), type, 0), std::move(index)};
 }

@@ -37,8 +37,6 @@ class DocumentIndex {
   int64_t start(int64_t document) const;
 
  private:
-  template <typename T>
-  T field(int64_t offset) const;
   int64_t pointer_offset(int64_t sequence) const;
   int64_t document_offset(int64_t document) const;
   void read_header();
@@ -46,7 +44,7 @@ class DocumentIndex {
   void check_documents() const;
 
   std::filesystem::path path_;
-  common::MappedFile file_;
+  common::InputFile file_;
   int64_t bin_bytes_;
   IdType type_ = IdType::uint16;
   int64_t num_sequences_ = 0, num_documents_ = 0;

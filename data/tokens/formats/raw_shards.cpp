@@ -75,7 +75,7 @@ RawShards open_raw_shards(const std::filesystem::path& folder,
   RawShards result{.meta = meta.values()};
   int64_t tokens = 0;
   for (const auto& path : bins)
-    tokens += result.shards.emplace_back(path, common::MappedFile(path), IdType::uint16, 0).size();
+    tokens += result.shards.emplace_back(path, common::InputFile(path), IdType::uint16, 0).size();
   meta.expect("total_tokens", tokens, "the tokens in the files *.bin beside it are");
   if (meta.has("eos_id")) result.end_of_document = meta.count("eos_id");
   return result;
