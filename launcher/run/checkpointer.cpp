@@ -49,15 +49,18 @@ void Checkpointer::after_step(const Progress& before, const Progress& now, bool 
   });
 }
 
+void Checkpointer::finish_running(int64_t step) {
+  if (!saver_.running()) return;
+  try {
+    finished(saver_.finish());
+  } catch (const Error& error) {
+    report_failed_save(reporter_, step, error.what(), /*training_goes_on=*/false);
+  }
+}
+
 void Checkpointer::finish(int64_t step) {
   due_ = false;
-  if (saver_.running()) {
-    try {
-      finished(saver_.finish());
-    } catch (const Error& error) {
-      report_failed_save(reporter_, step, error.what(), /*training_goes_on=*/false);
-    }
-  }
+  finish_running(step);
   if (saved_step_ == step) return;
   start({});
   finished(saver_.finish());

@@ -44,6 +44,9 @@ class Checkpointer {
   // `before` to `now` is the last one made.
   void after_step(const Progress& before, const Progress& now, bool due);
 
+  // Collective. Waits for the save that is running, if one is. A failure is reported and not thrown.
+  void finish_running(int64_t step);
+
   // Collective, at the end of the process, which stands at step `step`. Throws Error, the same on every rank,
   // if that step's state cannot be saved.
   void finish(int64_t step);

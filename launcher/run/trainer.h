@@ -21,6 +21,7 @@
 #include "launcher/run/reporter.h"
 #include "launcher/run/run_folder.h"
 #include "launcher/run/signals.h"
+#include "launcher/run/skipped_steps.h"
 #include "launcher/run/sources.h"
 #include "launcher/run/train_options.h"
 #include "parallel/world.h"
@@ -35,8 +36,9 @@ class Trainer {
   Trainer(const Recipe& recipe, const TrainOptions& options, const at::Device& device,
           const parallel::World& world);
 
-  // Trains to the end, or until options.stop_after or a signal, saving on the way. Returns the exit status:
-  // 0, or 128 + signal.
+  // Trains to the end, or until options.stop_after or a signal, saving on the way, or until it no longer
+  // trains (SkippedSteps). Returns the exit status: 0, 128 + signal, or failure if too many steps were
+  // skipped.
   int run();
 
  private:
@@ -48,7 +50,7 @@ class Trainer {
     bool stop = false;
   };
 
-  bool complete() const { return progress_.step >= schedule_.total; }
+  bool complete() const { return recipe_.steps_left(progress_.tokens) == 0; }
   void request_batches();
   StepReport step();
   StepReport measure(const StepResult& result, double lr_factor, double seconds, double seconds_waited);
@@ -77,6 +79,9 @@ class Trainer {
   std::optional<double> peak_flops_;  // FLOP/s of one device
   Plan::Flops flops_;                 // for a token
   Progress progress_, start_;         // now, and when this process began
+  int64_t total_steps_ = 0;           // of the run: those done and those that are left
+  SkippedSteps skipped_;              // of this process
+  bool due_ = false;                  // a checkpoint waits for the next step that updates something
   std::vector<Ancestor> lineage_;
   Clock::time_point started_ = Clock::now();
   int64_t evaluated_step_ = -1;          // the last one that was evaluated; -1: none
