@@ -36,6 +36,20 @@ std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path,
   return lock;
 }
 
+bool FileLock::is_held(const std::filesystem::path& path) {
+  const FileLock lock(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (lock.descriptor_ < 0) {
+    if (errno == ENOENT) return false;
+    throw SystemError::with_errno("Cannot open " + path.string());
+  }
+  // A shared lock is refused as long as another process has the exclusive one, and needs no right to write.
+  while (::flock(lock.descriptor_, LOCK_SH | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return true;
+    if (errno != EINTR) throw SystemError::with_errno("Cannot lock " + path.string());
+  }
+  return false;
+}
+
 std::string FileLock::holder(const std::filesystem::path& path) {
   std::string text = read_file(path);
   if (text.ends_with('\n')) text.pop_back();

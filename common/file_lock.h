@@ -24,6 +24,9 @@ class FileLock {
   static std::optional<FileLock> acquire(const std::filesystem::path& path,
                                          std::chrono::milliseconds patience,
                                          Content content = Content::names_holder);
+  // Whether another process holds the lock on this file. Creates nothing and changes nothing; false if there
+  // is no such file. Throws SystemError if the file cannot be opened or locked.
+  static bool is_held(const std::filesystem::path& path);
   // "process 1234 on HOST": the process that holds the lock, or held it last (Content::names_holder).
   static std::string holder(const std::filesystem::path& path);
 

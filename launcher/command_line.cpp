@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>  // TORCH_INTERNAL_ASSERT
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -73,9 +74,7 @@ std::string describe(const CLI::ParseError& error, const CLI::App& program) {
   return fmt::format("{}\nSee `{} --help`.\n", what, name);
 }
 
-}  // namespace
-
-CommandLine parse_command_line(int argc, const char* const* argv) {
+CommandLine parse(int argc, const char* const* argv) {
   CLI::App program("Trains language models of state-space-augmented attention on one or many processes.",
                    "sisa");
   program.set_version_flag("--version", version_text, "Show the commit and the versions of the libraries");
@@ -95,6 +94,14 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return {.text = describe(error, program), .status = common::users_mistake};
   }
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, const char* const* argv) {
+  CommandLine line = parse(argc, argv);
+  line.typed = fmt::format("sisa {}", fmt::join(argv + 1, argv + argc, " "));
+  return line;
 }
 
 }  // namespace sisa::launcher

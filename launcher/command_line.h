@@ -14,6 +14,7 @@ struct CommandLine {
   std::optional<Command> command;
   std::string text;  // help or version; or what is wrong, if status is not 0
   int status = common::success;
+  std::string typed;  // the whole line, for messages: "sisa plan recipe.yaml"
 };
 
 CommandLine parse_command_line(int argc, const char* const* argv);

@@ -141,8 +141,9 @@ int run(const CheckpointPruneArguments& arguments, const parallel::World& world)
                   folder.path.string());
     if (!world.is_root()) return;
     try {
-      lock = common::FileLock::acquire(folder.lock(), std::chrono::milliseconds(0));
-      if (!lock) unlocked = common::FileLock::holder(folder.lock()) + " is training here";
+      if (!arguments.dry_run) lock = common::FileLock::acquire(folder.lock(), std::chrono::milliseconds(0));
+      if (arguments.dry_run ? common::FileLock::is_held(folder.lock()) : !lock)
+        unlocked = common::FileLock::holder(folder.lock()) + " is training here";
     } catch (const SystemError& error) {
       unlocked = error.what();
     }
@@ -159,7 +160,7 @@ int run(const CheckpointPruneArguments& arguments, const parallel::World& world)
     std::vector<Doomed> doomed = choose(entries, arguments);
     const bool any = fs::exists(store.folder());
     const std::vector<fs::path> left = any ? checkpoint::leftovers(store.folder()) : std::vector<fs::path>{};
-    if (lock)
+    if (unlocked.empty())
       for (const fs::path& path : left)
         doomed.push_back({path, "left by a run that was killed", checkpoint::folder_bytes(path)});
     else if (!left.empty())

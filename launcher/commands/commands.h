@@ -11,8 +11,12 @@
 //     alike (what may fail goes through World::together); any other exception ends the run by MPI_Abort.
 //   const char* out_of_memory_advice(const NameArguments& arguments);
 //     Optional: what the user can do when memory ran out.
+//   Facts facts_to_agree_on(const NameArguments& arguments, const std::string& typed);
+//     Optional: what all ranks must have been told alike before `run` is called (run/agreement.h), `typed`
+//     being the command line. Without it, the whole command line.
 #pragma once
 
+#include <string>
 #include <variant>
 
 #include "launcher/commands/checkpoint.h"
@@ -29,6 +33,7 @@
 #include "launcher/commands/generate.h"
 #include "launcher/commands/plan.h"
 #include "launcher/commands/train.h"
+#include "launcher/run/agreement.h"
 
 namespace sisa::launcher {
 
@@ -46,6 +51,12 @@ using Command = std::variant<
 template <typename Arguments>
 const char* out_of_memory_advice(const Arguments&) {
   return "Let other programs use less, or take a machine that has more.";
+}
+
+// The same of what ranks must have been told alike.
+template <typename Arguments>
+Facts facts_to_agree_on(const Arguments&, const std::string& typed) {
+  return {{"the command line", "`" + typed + "`"}};
 }
 
 }  // namespace sisa::launcher

@@ -54,7 +54,8 @@ void add_options(Options& options, GenerateArguments& arguments) {
   add_run(options, arguments.run);
   add_overrides(options, arguments.overrides);
   Options prompt = options.group("Prompt", 1, 2);
-  prompt.add("--prompt", arguments.prompts, "TEXT", "text to continue; several continue at once");
+  prompt.add("--prompt", arguments.prompts, "TEXT", "text to continue; several continue at once")
+      .may_be_empty();
   prompt.add("--prompt-file", arguments.prompt_files, "FILE", "file that holds one");
   options.add("--max-tokens", sampling.max_tokens, "N", "tokens to generate, at most").show_default();
   options.add("--temperature", sampling.temperature, "X", "divides the logits; above 0").show_default();

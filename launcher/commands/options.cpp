@@ -14,6 +14,10 @@ namespace sisa::launcher {
 
 namespace fs = std::filesystem;
 
+namespace {
+const std::string not_empty = "not empty";  // the name of the check
+}
+
 Option Option::required() const {
   option_->required();
   return *this;
@@ -36,6 +40,11 @@ Option Option::show_default() const {
 
 Option Option::needs(const Option& other) const {
   option_->needs(other.option_);
+  return *this;
+}
+
+Option Option::may_be_empty() const {
+  option_->get_validator(not_empty)->active(false);
   return *this;
 }
 
@@ -62,6 +71,11 @@ Option Options::add(const std::string& name, Value& value, const std::string& ty
   constexpr bool several =
       std::is_same_v<Value, std::vector<std::string>> || std::is_same_v<Value, std::vector<fs::path>>;
   if (several && name.starts_with('-')) option.allow_extra_args(false);
+  constexpr bool text = several || std::is_same_v<Value, std::string> || std::is_same_v<Value, fs::path>;
+  const auto check = [](const std::string& given) -> std::string {
+    return given.empty() ? "it is given without a value (an empty text). Write one, or leave it out" : "";
+  };
+  if (text) option.check(CLI::Validator(check, /*description=*/"", not_empty));
   return Option(option);
 }
 template Option Options::add(const std::string&, std::string&, const std::string&, const std::string&);

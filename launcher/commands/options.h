@@ -31,6 +31,7 @@ class Option {
   Option show_default() const;                 // the help shows the value that the argument has now
   Option needs(const Option& other) const;     // is refused without `other`
   Option replaces(const Option& other) const;  // where this one is given, `other` is no longer required
+  Option may_be_empty() const;                 // "" is a value, and not a mistake
 
  private:
   CLI::Option* option_;
@@ -48,7 +49,8 @@ class Options {
   // An option, "--name", or a positional argument, "NAME". `type` is what the help shows for the value, such
   // as "FILE". Value is a string, a path, int, int64_t, uint64_t or double, or a vector of strings or paths.
   // An option whose value is a vector takes one item each time that it is given; a positional argument takes
-  // all that follow.
+  // all that follow. An empty text, which a script's unset variable makes, is refused: most arguments hold ""
+  // where nothing was given.
   template <typename Value>
   Option add(const std::string& name, Value& value, const std::string& type, const std::string& help);
   // The same for text in a form of its own. `read` throws Error if the text is wrong; the user sees its

@@ -17,6 +17,9 @@ std::vector<std::string> recipe_sections();
 void check_section(const std::string& section, const std::string& where);
 const RecipeKey& find_key(const std::string& section, const std::string& name, const std::string& where);
 
+// A key's value without a line break, as messages have it: `128 tokens`, `[{path: a}, {path: b}]`.
+std::string print_on_a_line(const RecipeKey& key, const Recipe& recipe);
+
 // The table in Markdown, as docs/recipes.md holds it.
 std::string recipe_keys_markdown();
 

@@ -1,10 +1,15 @@
 #include "launcher/recipe/sections.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace sisa::launcher {
 
 using common::Unit;
+
+int64_t Recipe::steps_left(int64_t tokens) const {
+  return std::max<int64_t>(0, train.max_tokens - tokens) / train.batch;
+}
 
 int64_t Recipe::warmup_steps() const {
   const double batch = train.warmup.unit == Unit::tokens ? static_cast<double>(train.batch) : 1;

@@ -106,8 +106,12 @@ struct Recipe {
   data::TaskShape task_shape() const { return {model.vocab_size, data.sequence_length}; }
   int64_t samples_per_step() const { return train.batch / data.sequence_length; }
   int64_t total_steps() const { return train.max_tokens / train.batch; }  // 9,536 for 5B tokens at 524,288
-  int64_t warmup_steps() const;                                           // rounded up
-  int64_t cooldown_steps() const;                                         // 0 unless the schedule is wsd
+  // Tokens are what a run has done: the steps that are left, and the place in the schedule, follow from them,
+  // also where train.batch has changed on the way.
+  int64_t steps_left(int64_t tokens) const;  // after so many tokens; total_steps() == steps_left(0)
+  int64_t schedule_step(int64_t tokens) const { return tokens / train.batch; }
+  int64_t warmup_steps() const;    // rounded up
+  int64_t cooldown_steps() const;  // 0 unless the schedule is wsd
   Schedule schedule() const;
 };
 

@@ -81,6 +81,7 @@ RecipeKey system_key(const Key& first) {
       .belongs_to = first.only_with
                         ? fmt::format("model.{}: {}", first.only_with->key, first.only_with->value)
                         : choice_of_system([=](const System& s) { return s.find_key(name) != nullptr; }),
+      .on_resume = Change::refused,
       // A key of another system, too, must have a value that it allows.
       .read =
           [=](const Yaml& value, Recipe& recipe) {
@@ -118,6 +119,7 @@ RecipeKey learning_rate_key(const LearningRate& first) {
           .default_text = fmt::format("learning_rate / {}", first.divisor),
           .doc = first.doc,
           .belongs_to = choice_of_system(has),
+          .on_resume = Change::shown,
           .read =
               [=](const Yaml& value, Recipe& recipe) {
                 const double rate = kind.read(value);

@@ -76,10 +76,14 @@ void Checkpointer::evaluated(int64_t step, double held_out_loss) {
   add_held_out_loss();
 }
 
+void Checkpointer::finish_running(int64_t step) {
+  if (!saver_.running()) return;
+  attempt(step, /*training_goes_on=*/false, [&] { finished(wait()); });
+}
+
 void Checkpointer::finish(int64_t step) {
   due_ = false;
-  if (saver_.running())
-    attempt(step, /*training_goes_on=*/false, [&] { finished(wait()); });
+  finish_running(step);
   if (saved_step_ != step) {
     start({.keep = kept_step_ == step});
     finished(wait());

@@ -69,6 +69,9 @@ class Checkpointer {
   // may have been begun: it is added to that checkpoint once this is written.
   void evaluated(int64_t step, double held_out_loss);
 
+  // Collective. Waits for the save that is running, if one is. A failure is reported and not thrown.
+  void finish_running(int64_t step);
+
   // Collective, at the end of the process, which stands at step `step`. Throws Error, the same on every rank,
   // if that step's state cannot be saved.
   void finish(int64_t step);

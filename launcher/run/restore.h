@@ -24,10 +24,12 @@ struct Start {
   std::optional<double> held_out_loss;  // at that step, nats a token; absent if it was not evaluated
 };
 
-// Collective. Fills the learner with the state of a checkpoint of this run; else of one of options.from; else
-// with the weights that are drawn or that run.init_from names, for the start of the run. Reports which it
-// was, what was passed over as damaged, and training data (`data`: its Sources::fingerprint) that the
-// checkpoint was not trained on. Throws Error, the same on every rank, if options ask for what is not there.
+// Collective. Fills the learner with the state of a checkpoint of this run; else of one of options.from;
+// else with the weights that are drawn or that run.init_from names, for the start of the run. Reports which
+// it was, what was passed over as damaged, what has changed in the recipe since the checkpoint, and training
+// data (`data`: its Sources::fingerprint) that the checkpoint was not trained on. Throws Error, the same on
+// every rank, if options ask for what is not there, and if a key of the recipe has changed with which a run
+// does not go on unasked (recipe_changes.h).
 Start restore(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder,
               const checkpoint::Store& store, const std::string& data, Learner& learner, Reporter& reporter,
               const parallel::World& world);

@@ -123,8 +123,12 @@ void report_end(Reporter& reporter, const End& end) {
   if (end.steps > 0)
     text += fmt::format(": {} steps in {}, {} tok/s", format_count(end.steps), format_duration(end.seconds),
                         common::format_short(static_cast<double>(end.tokens) / end.seconds));
+  if (end.skipped > 0) text += fmt::format("; {} of them skipped", format_count(end.skipped));
+  if (end.skipped_in_all > end.skipped)
+    text += fmt::format("; {} skipped since the run began", format_count(end.skipped_in_all));
   if (end.loss) text += fmt::format("; held-out loss {:.4f}", *end.loss);
-  reporter.event("end", end.progress.step, {{"steps", end.steps}, {"seconds", end.seconds}}, text + ".");
+  reporter.event("end", end.progress.step,
+                 {{"steps", end.steps}, {"seconds", end.seconds}, {"skipped", end.skipped}}, text + ".");
 }
 
 }  // namespace sisa::launcher

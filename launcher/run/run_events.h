@@ -50,6 +50,8 @@ struct End {
   int64_t steps = 0;           // done by this process
   int64_t tokens = 0;          // likewise
   double seconds = 0;          // they took
+  int64_t skipped = 0;         // of these steps: updated nothing
+  int64_t skipped_in_all = 0;  // since the run began
   std::string how;             // "is complete"
   std::optional<double> loss;  // the held-out loss at this step, nats a token; absent if not evaluated
 };

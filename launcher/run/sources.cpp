@@ -10,6 +10,7 @@
 #include "common/quantity.h"
 #include "data/prepare/prepare.h"
 #include "data/tokens/formats/foreign.h"
+#include "launcher/run/agreement.h"
 
 namespace sisa::launcher {
 namespace {
@@ -112,6 +113,7 @@ Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& 
     : sources_(recipe.data.sources),
       paths_(token_paths(recipe, folder, reporter, world)),
       options_{.vocab_size = recipe.model.vocab_size, .validation = recipe.data.validation} {
+  Facts facts;  // what all ranks must have read alike
   world.together([&] {
     std::vector<data::Loader::Source> training;
     std::vector<data::TokenDataset> held_out;
@@ -135,6 +137,9 @@ Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& 
       check_ids(held_out.back(), world);
       training_tokens_ += dataset.tokens();
       fingerprints += dataset.fingerprint();
+      const std::string name = "the fingerprint of " + paths_[i].string();
+      facts.push_back({name + ", training tokens,", dataset.fingerprint()});
+      facts.push_back({name + ", held-out tokens,", held_out.back().fingerprint()});
       training.push_back({std::move(dataset), source.weight});
     }
     fingerprint_ = common::hash_hex(common::hash64(fingerprints));
@@ -143,6 +148,7 @@ Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& 
     held_out_ = std::make_unique<data::HeldOut>(std::move(held_out), recipe.data.sequence_length,
                                                 std::move(held_out_tasks));
   });
+  require_agreement(world, facts, "All ranks read the same data: copy the same files to every host.");
 }
 
 data::TokenDataset Sources::open(const fs::path& path, Split split) const {

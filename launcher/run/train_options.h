@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "common/quantity.h"
 #include "launcher/run/opened_run.h"
@@ -22,6 +24,8 @@ struct TrainOptions {
   std::optional<common::Quantity> stop_after;
   // A run whose state this one begins with, if it has no checkpoint of its own.
   std::optional<RunReference> from;
+  // Keys ("train.batch") with whose change a resumed run goes on although the table of keys refuses it.
+  std::vector<std::string> allowed_changes;
 };
 
 }  // namespace sisa::launcher

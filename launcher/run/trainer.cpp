@@ -6,11 +6,13 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <thread>
 
 #include "common/error.h"
 #include "common/file.h"
 #include "common/quantity.h"
+#include "launcher/run/agreement.h"
 #include "launcher/run/device.h"
 #include "launcher/run/evaluation.h"
 #include "launcher/run/monitors.h"
@@ -35,6 +37,7 @@ RunFolder create_folder(const Recipe& recipe, const parallel::World& world) {
     common::create_directories(folder.checkpoints());
     Reporter(true, folder.metrics());  // throws if it cannot be written
   });
+  check_shared_folder(folder.checkpoints(), world);
   return folder;
 }
 
@@ -94,6 +97,7 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
   const Start start =
       restore(recipe_, options_, folder_, store_, sources_.fingerprint(), learner_, reporter_, world_);
   progress_ = start_ = start.progress;
+  total_steps_ = progress_.step + recipe_.steps_left(progress_.tokens);
   lineage_ = start.lineage;
   if (start.own_checkpoint) checkpointer_.resumed(progress_.step);
   missed_evaluation_ = evaluation_was_missed(start);
@@ -119,8 +123,17 @@ int Trainer::run() {
                        passed({static_cast<double>(recipe_.log.every), Unit::steps}, before, progress_);
     reporter_.step(report, shown);
     const Decision decision = decide(before);
-    // The state is saved first: an evaluation may take long, and a signal or a crash may end it.
-    checkpointer_.after_step(before, progress_, decision.save, /*last=*/decision.stop || complete());
+    // The state is saved first: an evaluation may take long, and a signal or a crash may end it. But a step that
+    // was skipped is not saved, since the checkpoints that this would displace are better.
+    due_ = due_ || decision.save;
+    checkpointer_.after_step(before, progress_, due_ && report.applied,
+                             /*last=*/report.applied && (decision.stop || complete()));
+    if (report.applied) due_ = false;
+    skipped_.count(report.applied);
+    if (skipped_.hopeless()) {
+      checkpointer_.finish_running(progress_.step);
+      return end();
+    }
     if (signal_ == 0 && evaluation_is_due(before)) evaluate();
     if (signal_ == 0 && passed(recipe_.log.monitors, before, progress_)) monitor();
     stop = decision.stop || signal_ != 0;
@@ -139,7 +152,7 @@ StepReport Trainer::step() {
     return prefetcher_.take(progress_.samples + first, count);
   };
   const int64_t num_targets = sources_.training().num_targets(progress_.samples, num_samples);
-  const double lr_factor = schedule_.factor(progress_.step);
+  const double lr_factor = schedule_.factor(recipe_.schedule_step(progress_.tokens));
   const StepResult result = learner_.step(next_batch, num_samples, num_targets, lr_factor);
 
   progress_.step += 1;
@@ -155,7 +168,7 @@ void Trainer::request_batches() {
       prefetcher_.request(step_begin + first, count);
   };
   if (prefetcher_.num_requested() == 0) request(progress_.samples);
-  if (progress_.step + 1 < schedule_.total) request(progress_.samples + recipe_.samples_per_step());
+  if (progress_.step + 1 < total_steps_) request(progress_.samples + recipe_.samples_per_step());
 }
 
 // What there is to report of the step just done, which took so many seconds and so many of them waited for
@@ -165,7 +178,7 @@ StepReport Trainer::measure(const StepResult& result, double lr_factor, double s
   // The first step of a process also warms up; it counts only until there is another.
   seconds_per_step_ = progress_.step <= start_.step + 2 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   StepReport report{.step = progress_.step,
-                    .total_steps = schedule_.total,
+                    .total_steps = total_steps_,
                     .tokens = progress_.tokens,
                     .samples = progress_.samples,
                     .loss = result.loss,
@@ -174,7 +187,7 @@ StepReport Trainer::measure(const StepResult& result, double lr_factor, double s
                     .tokens_per_second = static_cast<double>(recipe_.train.batch) / seconds,
                     .seconds = seconds,
                     .seconds_waited = seconds_waited,
-                    .seconds_left = seconds_per_step_ * static_cast<double>(schedule_.total - progress_.step),
+                    .seconds_left = seconds_per_step_ * static_cast<double>(total_steps_ - progress_.step),
                     .applied = result.applied,
                     .counters = result.counters};
   if (peak_flops_) {
@@ -280,15 +293,21 @@ int Trainer::end() {
   const bool stopped = signal_ != 0 && !(complete() && evaluated);
   const int64_t steps = progress_.step - start_.step;
   report_end(reporter_, {.progress = progress_,
-                         .total_steps = schedule_.total,
+                         .total_steps = total_steps_,
                          .steps = steps,
                          .tokens = progress_.tokens - start_.tokens,
                          .seconds = steps > 0 ? seconds_since(started_) : 0,
-                         .how = stopped ? "was stopped by a signal"
-                                : complete() ? "is complete"
-                                             : "was stopped as asked",
+                         .skipped = skipped_.skipped(),
+                         .skipped_in_all = progress_.step - learner_.optimizer().updates(),
+                         .how = skipped_.hopeless() ? "gave up"
+                                : stopped           ? "was stopped by a signal"
+                                : complete()        ? "is complete"
+                                                    : "was stopped as asked",
                          .loss = held_out_loss()});
-  return stopped ? 128 + static_cast<int>(signal_) : static_cast<int>(common::success);
+  const std::string problem = skipped_.problem();
+  if (!problem.empty() && world_.is_root()) std::fputs((problem + "\n").c_str(), stderr);
+  if (stopped) return 128 + static_cast<int>(signal_);
+  return problem.empty() ? common::success : common::failure;
 }
 
 }  // namespace sisa::launcher

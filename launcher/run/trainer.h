@@ -23,6 +23,7 @@
 #include "launcher/run/restore.h"
 #include "launcher/run/run_folder.h"
 #include "launcher/run/signals.h"
+#include "launcher/run/skipped_steps.h"
 #include "launcher/run/sources.h"
 #include "launcher/run/train_options.h"
 #include "parallel/world.h"
@@ -37,8 +38,9 @@ class Trainer {
   Trainer(const Recipe& recipe, const TrainOptions& options, const at::Device& device,
           const parallel::World& world);
 
-  // Trains to the end, or until options.stop_after or a signal, saving on the way. Returns the exit status:
-  // 0, or 128 + signal.
+  // Trains to the end, or until options.stop_after or a signal, saving on the way, or until it no longer
+  // trains (SkippedSteps). Returns the exit status: 0, 128 + signal, or failure if too many steps were
+  // skipped.
   int run();
 
  private:
@@ -49,7 +51,7 @@ class Trainer {
     bool stop = false;  // a signal came, or options.stop_after is reached
   };
 
-  bool complete() const { return progress_.step >= schedule_.total; }
+  bool complete() const { return recipe_.steps_left(progress_.tokens) == 0; }
   void request_batches();
   StepReport step();
   StepReport measure(const StepResult& result, double lr_factor, double seconds, double seconds_waited);
@@ -84,6 +86,9 @@ class Trainer {
   Progress progress_, start_;         // now, and when this process began
   bool missed_evaluation_ = false;    // the checkpoint is that of a step that was to be evaluated and was not
   int64_t signal_ = 0;                // that a rank has seen and all know of; 0: none
+  int64_t total_steps_ = 0;           // of the run: those done and those that are left
+  SkippedSteps skipped_;              // of this process
+  bool due_ = false;                  // a checkpoint waits for the next step that updates something
   std::vector<Ancestor> lineage_;
   Clock::time_point started_ = Clock::now();
   int64_t evaluated_step_ = -1;          // the last one that was evaluated; -1: none

@@ -53,6 +53,20 @@ TEST_F(FileLockTest, ContentMayBeLeftAlone) {
   EXPECT_TRUE(FileLock::acquire(path_, at_once, FileLock::Content::left_alone).has_value());
 }
 
+TEST_F(FileLockTest, LookingLeavesEverythingAsItIs) {
+  EXPECT_FALSE(FileLock::is_held(path_));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  {
+    const auto lock = FileLock::acquire(path_, at_once);
+    const std::string holder = read_file(path_);
+    EXPECT_TRUE(FileLock::is_held(path_));
+    EXPECT_EQ(read_file(path_), holder);
+  }
+  EXPECT_FALSE(FileLock::is_held(path_));
+  EXPECT_TRUE(FileLock::acquire(path_, at_once).has_value());  // whoever looked does not hold it
+  EXPECT_THROW(FileLock::is_held(path_ / "below a file"), SystemError);
+}
+
 TEST_F(FileLockTest, AKilledProcessLetsGo) {
   const pid_t child = ::fork();
   if (child == 0) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -41,10 +42,17 @@ TEST(CommandLine, Train) {
   EXPECT_EQ(plain.recipe, "r.yaml");
   EXPECT_EQ(plain.resume, "auto");
   EXPECT_FALSE(plain.stop_after);
-  const auto full = parse_as<TrainArguments>(
-      {"train", "--set", "a.b=1", "r.yaml", "--set", "c.d=[{path: x, weight: 2}, {path: y}]", "--output", "o",
-       "--resume", "500", "--stop-after", "1.5B tokens", "--set=e.f=[1,2]", "--overlay", "x.yaml",
-       "--overlay=a b,c.yaml"});
+  const auto full = parse_as<TrainArguments>({"train",           "--set",
+                                              "a.b=1",           "r.yaml",
+                                              "--set",           "c.d=[{path: x, weight: 2}, {path: y}]",
+                                              "--output",        "o",
+                                              "--resume",        "500",
+                                              "--stop-after",    "1.5B tokens",
+                                              "--set=e.f=[1,2]", "--overlay",
+                                              "x.yaml",          "--overlay=a b,c.yaml",
+                                              "--allow-change",  "train.batch",
+                                              "--allow-change",  "model.clamp"});
+  EXPECT_THAT(full.allowed_changes, ElementsAre("train.batch", "model.clamp"));
   EXPECT_THAT(full.overlays, ElementsAre("x.yaml", "a b,c.yaml"));
   EXPECT_THAT(full.overrides, ElementsAre("a.b=1", "c.d=[{path: x, weight: 2}, {path: y}]", "e.f=[1,2]"));
   EXPECT_EQ(full.recipe, "r.yaml");
@@ -194,6 +202,52 @@ TEST(CommandLine, CommandsAdviseWhenMemoryRunsOut) {
   EXPECT_THAT(advice(EvaluateArguments{}), HasSubstr("train.micro_batch by --set"));
   EXPECT_THAT(advice(GenerateArguments{}), HasSubstr("--max-tokens"));
   EXPECT_THAT(advice(DoctorArguments{}), HasSubstr("Let other programs use less"));
+}
+
+// An unset variable of a script must not pass for an option that was left out.
+TEST(CommandLine, EmptyValuesAreRefused) {
+  for (const char* option :
+       {"--from", "--output", "--overlay", "--set", "--resume", "--stop-after", "--allow-change"})
+    EXPECT_THAT(refused({"train", "r.yaml", option, ""}), HasSubstr(option)) << option;
+  EXPECT_THAT(refused({"train", "r.yaml", "--output="}), HasSubstr("--output"));
+  EXPECT_THAT(refused({"train", ""}), AllOf(HasSubstr("RECIPE"), HasSubstr("an empty text")));
+  EXPECT_THAT(refused({"plan", "r.yaml", "--overlay", ""}), HasSubstr("--overlay"));
+  EXPECT_THAT(refused({"evaluate", ""}), HasSubstr("RUN"));
+  EXPECT_THAT(refused({"generate", "run", "--prompt-file", ""}), HasSubstr("--prompt-file"));
+  EXPECT_THAT(refused({"data", "prepare", "a", "--tokenizer", "", "--output", "d"}),
+              HasSubstr("--tokenizer"));
+  EXPECT_THAT(refused({"data", "prepare", "", "--tokenizer", "bytes", "--output", "d"}), HasSubstr("INPUT"));
+  EXPECT_THAT(refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", ""}),
+              HasSubstr("--output"));
+  EXPECT_THAT(refused({"data", "inspect", "d", "--tokenizer", ""}), HasSubstr("--tokenizer"));
+  EXPECT_THAT(refused({"checkpoint", "prune", ""}), HasSubstr("RUN"));
+  EXPECT_THAT(refused({"checkpoint", "export", "r", "--output", "o", "--format", "hf", "--tokenizer", ""}),
+              HasSubstr("--tokenizer"));
+  EXPECT_THAT(refused({"checkpoint", "import", "f", "--output", "o", "--recipe", ""}), HasSubstr("--recipe"));
+}
+
+TEST(CommandLine, RanksAgreeOnTheWholeLineOrOnTheOptionsOfTrain) {
+  const auto facts = [](std::vector<const char*> words) {
+    const CommandLine line = parse(std::move(words));
+    std::map<std::string, std::string> result;
+    for (const auto& [name, value] :
+         std::visit([&](const auto& arguments) { return facts_to_agree_on(arguments, line.typed); },
+                    line.command.value()))
+      result[name] = value;
+    return result;
+  };
+  EXPECT_THAT(facts({"plan", "r.yaml", "--ranks", "2"}),
+              ElementsAre(testing::Pair("the command line", "`sisa plan r.yaml --ranks 2`")));
+  const auto train = facts({"train", "a.yaml", "--set", "run.seed=2", "--output", "o"});
+  EXPECT_EQ(train,
+            facts({"train", "b.yaml", "--output", "o"}));  // the recipes are compared when they are read
+  for (const auto& [option, value] : std::map<const char*, const char*>{{"--output", "p"},
+                                                                        {"--from", "run"},
+                                                                        {"--resume", "never"},
+                                                                        {"--stop-after", "3 steps"},
+                                                                        {"--allow-change", "train.batch"}})
+    EXPECT_NE(facts({"train", "a.yaml", option, value}), facts({"train", "a.yaml"})) << option;
+  EXPECT_NE(facts({"train", "--from", "run"}), facts({"train", "a.yaml", "--from", "run"}));
 }
 
 TEST(CommandLine, VersionNamesTheLibraries) {

@@ -122,6 +122,20 @@ TEST(Recipe, TheScheduleInSteps) {
   EXPECT_EQ(parse(small, {"train.warmup_start=first_step"}).schedule().warmup_start, WarmupStart::first_step);
 }
 
+// 1,000 tokens in batches of 96 (sequences of 32): ten steps, whose 40 tokens too many are left out.
+TEST(Recipe, TokensSayHowManyStepsAreLeft) {
+  const Recipe r = parse(small, {"train.max_tokens=1000", "train.batch=96", "train.warmup=0"});
+  EXPECT_EQ(r.total_steps(), 10);
+  for (int64_t step = 0; step <= 10; ++step) {
+    EXPECT_EQ(r.steps_left(step * 96), 10 - step);
+    EXPECT_EQ(r.schedule_step(step * 96), step);
+  }
+  // The batch was 32 for the first 15 steps, 480 tokens: half of the run, whatever the steps.
+  EXPECT_EQ(r.steps_left(480), 5);
+  EXPECT_EQ(r.schedule_step(480), 5);
+  EXPECT_EQ(r.steps_left(5000), 0);  // a run that was shortened
+}
+
 TEST(Recipe, PrintsWhatReadsBack) {
   for (const std::vector<std::string>& overrides : std::vector<std::vector<std::string>>{
            {},
