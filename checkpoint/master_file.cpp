@@ -18,6 +18,7 @@
 #include "checkpoint/folders.h"
 #include "checkpoint/hdf5.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/precision_names.h"

@@ -33,7 +33,7 @@ TEST(Agreement, EqualFactsPass) {
   require_agreement(world(), {}, advice);
   require_agreement(world(), {{"run.seed", "1"}, {"data", std::string(100'000, 'x')}}, advice);
   require_agreement(world(), {program_fact()}, advice);
-  require_agreement(world(), recipe_facts(Recipe{}), advice);
+  require_agreement(world(), recipe_facts(parse_recipe("run: {seed: 1}", "r.yaml")), advice);
 }
 
 TEST(Agreement, NamesWhoDiffersAndInWhat) {

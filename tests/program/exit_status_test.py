@@ -113,7 +113,7 @@ class SkippedSteps(ProgramTest):
     """Steps whose gradient is not finite."""
 
     def weights(self, name, change):
-        """A safetensors file with a trained run's weights, `change`d: it is given the numbers of the embedding."""
+        """A safetensors file with a trained run's weights, of which `change` is applied to each of the embedding's."""
         self.train("source", "--stop-after", "10 steps")
         target = self.folder / name
         done = run("checkpoint", "export", self.folder / "source", "--output", target)
@@ -123,12 +123,12 @@ class SkippedSteps(ProgramTest):
         begin, end = json.loads(content[8:8 + size])["embed.weight"]["data_offsets"]
         count = (end - begin) // 4
         values = list(struct.unpack_from(f"<{count}f", content, 8 + size + begin))
-        struct.pack_into(f"<{count}f", content, 8 + size + begin, *change(values))
+        struct.pack_into(f"<{count}f", content, 8 + size + begin, *map(change, values))
         target.write_bytes(content)
         return target
 
     def test_a_run_that_no_longer_trains_stops(self):
-        broken = self.weights("broken.safetensors", lambda values: [float("nan")] * len(values))
+        broken = self.weights("broken.safetensors", lambda value: 3e38 if value > 0 else -3e38)
         for ranks in (None, 2):
             output = f"run-{ranks}"
             done = self.train(output, "--set", f"run.init_from={broken}", "--set", "checkpoint.every=2 steps", *SAVED_WHEN_DUE,
@@ -142,7 +142,7 @@ class SkippedSteps(ProgramTest):
             self.assertEqual(list(checkpoints.iterdir()), [])  # nothing useless was saved
 
     def test_a_short_run_that_trained_nothing_fails(self):
-        broken = self.weights("broken.safetensors", lambda values: [float("nan")] * len(values))
+        broken = self.weights("broken.safetensors", lambda value: 3e38 if value > 0 else -3e38)
         done = self.train("run", "--set", f"run.init_from={broken}", "--set", "train.max_tokens=2688 tokens", expect=1)
         self.assertIn("7 of the 7 steps were skipped", done.stderr)
         self.assertIn("is complete at step 7 of 7", done.stdout)
