@@ -171,7 +171,8 @@ std::optional<SaveReport> Saver::next_phase() {
       save_->published = std::async(std::launch::async, [this] { return publish(); });
       return {};
     }
-    case Phase::publishing: break;
+    case Phase::publishing:
+      break;
   }
   json published;
   world.together([&] {

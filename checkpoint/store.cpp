@@ -230,11 +230,12 @@ RunState Store::load(const Entry& entry, parallel::ParameterSpace& space,
       read_into(Reader(entry.path, contents), space, moments);
     } catch (const Damage& error) {
       if (opened == 0 || identity(entry.path) != opened)
-        throw Error(fmt::format("{} was deleted or replaced while it was read: a run trains in this folder and "
-                                "keeps its newest checkpoints only. Run the command again, or name a "
-                                "checkpoint that stays (RUN@STEP).",
-                                entry.path.string()),
-                    common::try_again);
+        throw Error(
+            fmt::format("{} was deleted or replaced while it was read: a run trains in this folder and "
+                        "keeps its newest checkpoints only. Run the command again, or name a "
+                        "checkpoint that stays (RUN@STEP).",
+                        entry.path.string()),
+            common::try_again);
       throw SystemError(
           fmt::format("{} Choose another checkpoint; `--resume auto` takes the newest sound one.",
                       common::as_sentence(error.what())));
@@ -331,8 +332,8 @@ std::optional<Search> Store::search() const {
     if (verdict.sound())
       sound = describe(path, step);
     else
-      faulty.push_back({step, fmt::format("{} {}", path.filename().string(), verdict.summary()),
-                        verdict.damage.empty()});
+      faulty.push_back(
+          {step, fmt::format("{} {}", path.filename().string(), verdict.summary()), verdict.damage.empty()});
   }
   Search result{.sound = sound};
   for (auto& [step, sentence, unreadable] : faulty)

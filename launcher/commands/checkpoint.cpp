@@ -20,8 +20,8 @@ namespace {
 
 std::string describe(const checkpoint::Entry& entry) {
   if (!entry.complete())
-    return fmt::format("step {:>9}  {}: {}\n", entry.step,
-                       entry.unreadable ? "cannot be read" : "not usable", entry.problem);
+    return fmt::format("step {:>9}  {}: {}\n", entry.step, entry.unreadable ? "cannot be read" : "not usable",
+                       entry.problem);
   const auto written = static_cast<std::time_t>(entry.written);
   return fmt::format("step {:>9}  {:%Y-%m-%d %H:%M:%S} UTC  {:>12}{}\n", common::format_count(entry.step),
                      fmt::gmtime(written), common::format_bytes(static_cast<double>(entry.bytes)),

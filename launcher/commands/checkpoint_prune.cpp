@@ -92,10 +92,9 @@ std::vector<Doomed> choose(const std::vector<Entry>& entries, const CheckpointPr
 void check_newest(const std::map<int64_t, Verdict>& verdicts) {
   for (const auto& [step, verdict] : verdicts)
     if (!verdict.sound())
-      throw Error(
-          "The newest checkpoint, {}, {} Nothing was removed, since an older one may be needed.{}",
-          checkpoint::folder_name(step), common::as_sentence(verdict.summary()),
-          verdict.damage.empty() ? "" : " --damaged removes it and keeps sound ones by the rules.");
+      throw Error("The newest checkpoint, {}, {} Nothing was removed, since an older one may be needed.{}",
+                  checkpoint::folder_name(step), common::as_sentence(verdict.summary()),
+                  verdict.damage.empty() ? "" : " --damaged removes it and keeps sound ones by the rules.");
 }
 
 // `latest` names the newest again, should that have been a damaged one.

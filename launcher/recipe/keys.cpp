@@ -254,9 +254,10 @@ void add_others(std::vector<RecipeKey>& rows) {
            "the checkpoint with the lowest held-out loss stays, of those whose step was evaluated")
       .add("save_at", &CheckpointSection::save_at, save_points(), Change::free,
            "also save the weights alone there; these checkpoints stay for ever")
-      .add("patience", &CheckpointSection::patience, count(1, 86'400, Unit::seconds), Change::free,
-           "a disk that does not answer for so long is reported; after a signal to stop, the run ends without "
-           "it");
+      .add(
+          "patience", &CheckpointSection::patience, count(1, 86'400, Unit::seconds), Change::free,
+          "a disk that does not answer for so long is reported; after a signal to stop, the run ends without "
+          "it");
   SectionRows(rows, "evaluation", &Recipe::evaluation)
       .add("every", &EvaluationSection::every, quantity({Unit::steps, Unit::tokens}, "only at the end"),
            Change::free, "between two evaluations of the held-out loss; one always comes at the end")

@@ -99,12 +99,12 @@ class Checkpointer {
   Reporter& reporter_;
   std::function<Clock::time_point()> clock_;
   checkpoint::Saver saver_;
-  Clock::time_point started_;  // the last checkpoint with moments, or this object
-  bool due_ = false;           // a checkpoint is due and not yet begun
-  int64_t saved_step_ = -1;    // of the newest checkpoint with moments; -1: none
-  int64_t kept_step_ = -1;     // the last chosen one (checkpoint.save_at); -1: none
-  int64_t num_waiting_ = 0;    // checkpoints that fell due while the running save was written
-  double next_warning_ = 0;    // seconds of silence of the disk
+  Clock::time_point started_;                 // the last checkpoint with moments, or this object
+  bool due_ = false;                          // a checkpoint is due and not yet begun
+  int64_t saved_step_ = -1;                   // of the newest checkpoint with moments; -1: none
+  int64_t kept_step_ = -1;                    // the last chosen one (checkpoint.save_at); -1: none
+  int64_t num_waiting_ = 0;                   // checkpoints that fell due while the running save was written
+  double next_warning_ = 0;                   // seconds of silence of the disk
   std::optional<HeldOutLoss> held_out_loss_;  // not yet in its checkpoint
 };
 

@@ -48,10 +48,9 @@ std::optional<checkpoint::Entry> newest_sound(const checkpoint::Store& store) {
       for (const std::string& sentence : sentences) fmt::print(stderr, "{}\n", sentence);
   if (!newest && !(found.damaged.empty() && found.unreadable.empty()))
     throw parallel::SharedError(
-        fmt::format("None of the checkpoints in {} can be used; the lines above say why.{}",
-                    store.folder().string(),
-                    found.unreadable.empty() ? ""
-                                             : " Make those that cannot be read readable, and try again."),
+        fmt::format(
+            "None of the checkpoints in {} can be used; the lines above say why.{}", store.folder().string(),
+            found.unreadable.empty() ? "" : " Make those that cannot be read readable, and try again."),
         common::failure);
   return newest;
 }

@@ -25,17 +25,19 @@ void check_search(const checkpoint::Search& found, const RunFolder& folder) {
   if (!found.unreadable.empty()) {
     std::string way_out = "Make it readable and start again.";
     if (found.sound)
-      way_out += fmt::format(" To go on from an older one all the same, give --resume {}.", found.sound->step);
-    throw parallel::SharedError(fmt::format("{} {} Nothing was changed.",
-                                            common::as_sentence(found.unreadable.front()), way_out),
-                                common::failure);
+      way_out +=
+          fmt::format(" To go on from an older one all the same, give --resume {}.", found.sound->step);
+    throw parallel::SharedError(
+        fmt::format("{} {} Nothing was changed.", common::as_sentence(found.unreadable.front()), way_out),
+        common::failure);
   }
   if (found.sound || found.damaged.empty()) return;
   throw parallel::SharedError(
-      fmt::format("{} holds checkpoints, and none of them is sound: {} Nothing was changed. `sisa checkpoint "
-                  "verify {}` shows what is wrong with each. Put sound copies in their place, or start anew in "
-                  "another folder with --output.",
-                  run, common::as_sentence(fmt::format("{}", fmt::join(found.damaged, "; "))), run),
+      fmt::format(
+          "{} holds checkpoints, and none of them is sound: {} Nothing was changed. `sisa checkpoint "
+          "verify {}` shows what is wrong with each. Put sound copies in their place, or start anew in "
+          "another folder with --output.",
+          run, common::as_sentence(fmt::format("{}", fmt::join(found.damaged, "; "))), run),
       common::failure);
 }
 
@@ -97,9 +99,7 @@ Start load(const checkpoint::Store& store, const checkpoint::Entry& entry, const
   Origin origin = origin_from_json(state.extra);
   const Progress progress = {state.step, state.samples, state.tokens};
   if (origin.data != data) report_changed_data(reporter, progress);
-  return {.progress = progress,
-          .lineage = std::move(origin.lineage),
-          .held_out_loss = state.held_out_loss};
+  return {.progress = progress, .lineage = std::move(origin.lineage), .held_out_loss = state.held_out_loss};
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ namespace sisa::launcher {
 struct Start {
   Progress progress;
   std::vector<Ancestor> lineage;
-  bool own_checkpoint = false;  // they are those of a checkpoint of this run
+  bool own_checkpoint = false;          // they are those of a checkpoint of this run
   std::optional<double> held_out_loss;  // at that step, nats a token; absent if it was not evaluated
 };
 

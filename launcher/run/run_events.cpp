@@ -102,9 +102,9 @@ void report_remarks(Reporter& reporter, int64_t step, const std::vector<std::str
 }
 
 void report_stalled_save(Reporter& reporter, int64_t step, double seconds, int64_t num_waiting) {
-  std::string text = fmt::format(
-      "WARNING: The disk has not answered for {} while the checkpoint of step {} is written.",
-      format_duration(seconds), format_count(step));
+  std::string text =
+      fmt::format("WARNING: The disk has not answered for {} while the checkpoint of step {} is written.",
+                  format_duration(seconds), format_count(step));
   if (num_waiting > 0)
     text += fmt::format(" Since then {} {} fallen due and could not be saved.",
                         num_waiting == 1 ? "one checkpoint" : format_count(num_waiting) + " checkpoints",

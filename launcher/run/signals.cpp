@@ -116,8 +116,8 @@ void SignalWatch::end(Clock::time_point now) const {
   const auto ago = [&](Clock::time_point then) {
     return common::format_duration(Seconds(now - then).count());
   };
-  std::string text = world_.size() == 1 ? std::string("The run")
-                                        : fmt::format("Rank {} ({})", world_.rank(), world_.host());
+  std::string text =
+      world_.size() == 1 ? std::string("The run") : fmt::format("Rank {} ({})", world_.rank(), world_.host());
   text += fmt::format(" was told to stop by signal {} and cannot: ", static_cast<int>(last_signal));
   if (collective.name != nullptr && world_.size() > 1)
     text += fmt::format("it has waited for other ranks for {} ({}{}), so they must be gone or hang.",

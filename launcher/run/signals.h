@@ -26,7 +26,8 @@ class SignalWatch {
 
   // The main thread may be silent for three times as long as it was at most before, but at least for `least`;
   // and for `first` until it has spoken twice, since nobody knows how long the first step takes.
-  explicit SignalWatch(const parallel::World& world, Seconds least = Seconds(20), Seconds first = Seconds(60));
+  explicit SignalWatch(const parallel::World& world, Seconds least = Seconds(20),
+                       Seconds first = Seconds(60));
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
   ~SignalWatch();

@@ -46,22 +46,22 @@ class CheckpointerTest : public RunFolder {
   void begin(const CheckpointSection& section, const Disk& disk = {}, int64_t first_step = 0) {
     checkpointer_.reset();  // it refers to the store
     store_ = std::make_unique<Store>(folder, world(), disk);
-    checkpointer_ = std::make_unique<Checkpointer>(
-        section, *store_, model_.space,
-        Checkpointer::Run{.state =
-                              [this] {
-                                checkpoint::RunState now = state(now_.step);
-                                now.tokens = now_.tokens;
-                                now.held_out_loss = held_out_loss_;
-                                return now;
-                              },
-                          .asked_to_stop = [this] { return asked_to_stop_; },
-                          .give_up =
-                              [this](const std::string& why) {
-                                if (gave_up_.empty()) open();
-                                gave_up_ = why;
-                              }},
-        reporter_, [this] { return clock_; });
+    checkpointer_ =
+        std::make_unique<Checkpointer>(section, *store_, model_.space,
+                                       Checkpointer::Run{.state =
+                                                             [this] {
+                                                               checkpoint::RunState now = state(now_.step);
+                                                               now.tokens = now_.tokens;
+                                                               now.held_out_loss = held_out_loss_;
+                                                               return now;
+                                                             },
+                                                         .asked_to_stop = [this] { return asked_to_stop_; },
+                                                         .give_up =
+                                                             [this](const std::string& why) {
+                                                               if (gave_up_.empty()) open();
+                                                               gave_up_ = why;
+                                                             }},
+                                       reporter_, [this] { return clock_; });
     now_ = after(first_step);
   }
   static Progress after(int64_t step) { return {.step = step, .samples = 10 * step, .tokens = 100 * step}; }
@@ -376,7 +376,8 @@ TEST_F(CheckpointerTest, ASignalEndsTheWaitForADiskThatDoesNotAnswer) {
   steps(1);
   asked_to_stop_ = true;
   finish();  // gives up, upon which this test opens the disk
-  EXPECT_THAT(gave_up_, AllOf(StartsWith("The disk has not answered for 1."), HasSubstr("checkpoint of step 1")));
+  EXPECT_THAT(gave_up_,
+              AllOf(StartsWith("The disk has not answered for 1."), HasSubstr("checkpoint of step 1")));
 }
 
 TEST_F(CheckpointerTest, ReportsWhatASaveCost) {

@@ -73,7 +73,8 @@ TEST_F(OpenedRunTest, DamagedOnesArePassedOverAndTold) {
   }
   damage(1);
   testing::internal::CaptureStderr();
-  EXPECT_THAT(refusal(run), AllOf(HasSubstr("None of the checkpoints"), testing::Not(HasSubstr("sisa train"))));
+  EXPECT_THAT(refusal(run),
+              AllOf(HasSubstr("None of the checkpoints"), testing::Not(HasSubstr("sisa train"))));
   testing::internal::GetCapturedStderr();
 }
 
