@@ -16,6 +16,10 @@ Distribution normal(double standard_deviation) {
   };
 }
 
+Distribution uniform(double low, double high) {
+  return [=](double u, double) { return low + (high - low) * u; };
+}
+
 Distribution constant(double value) {
   return [=](double, double) { return value; };
 }

@@ -17,6 +17,7 @@ namespace sisa::common {
 // A distribution of initial values, as a pure function of two independent uniforms in (0, 1).
 using Distribution = std::function<double(double, double)>;
 Distribution normal(double standard_deviation);  // by the Box-Muller transform; the mean is 0
+Distribution uniform(double low, double high);
 Distribution constant(double value);
 
 enum class ParameterKind {

@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+
 namespace sisa::model {
 namespace {
 
@@ -24,6 +26,13 @@ double ModelConfig::real(const std::string& key) const {
 }
 const std::string& ModelConfig::choice(const std::string& key) const {
   return setting<std::string>(*this, key);
+}
+const std::vector<int64_t>& ModelConfig::layers(const std::string& key) const {
+  return setting<std::vector<int64_t>>(*this, key);
+}
+bool ModelConfig::lists(const std::string& key, int64_t layer) const {
+  const std::vector<int64_t>& all = layers(key);
+  return std::find(all.begin(), all.end(), layer) != all.end();
 }
 
 }  // namespace sisa::model

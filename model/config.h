@@ -11,8 +11,9 @@
 
 namespace sisa::model {
 
-// A value of one of a system's own keys: a whole number, a number, or one of several choices.
-using Setting = std::variant<int64_t, double, std::string>;
+// A value of one of a system's own keys: a whole number, a number, one of several choices, or layers by their
+// numbers, which begin with 0.
+using Setting = std::variant<int64_t, double, std::string, std::vector<int64_t>>;
 
 struct ModelConfig {
   // What every network has.
@@ -33,6 +34,9 @@ struct ModelConfig {
   int64_t whole(const std::string& key) const;
   double real(const std::string& key) const;
   const std::string& choice(const std::string& key) const;
+  const std::vector<int64_t>& layers(const std::string& key) const;
+  // Whether the layer with this number is among them.
+  bool lists(const std::string& key, int64_t layer) const;
   // An internal error if it is absent.
   double rate_factor(const std::string& name) const { return rate_factors.at(name); }
 };

@@ -15,6 +15,7 @@
 #include "model/operations/functional.h"
 #include "model/operations/fused.h"
 #include "model/operations/products.h"
+#include "model/parameters.h"
 #include "model/recompute.h"
 
 namespace sisa::model {

@@ -4,15 +4,9 @@
 
 #include "model/mixers/registry.h"
 #include "model/operations/functional.h"
+#include "model/parameters.h"
 
 namespace sisa::model {
-
-common::Parameter make_norm(const std::string& name, const std::string& bucket, int64_t size) {
-  common::Parameter norm{
-      .name = name, .bucket = bucket, .traits = {.kind = common::ParameterKind::vector}, .rows = size};
-  norm.blocks = {{name, {size}, 0, common::constant(1)}};
-  return norm;
-}
 
 Layer::Layer(const LayerContext& context)
     : statistics_(context.statistics()), mixer_(find_system(context.config.system).make_mixer(context)) {

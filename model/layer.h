@@ -51,9 +51,6 @@ class Layer {
   common::Parameter down_;     // (d_model, d_ff)
 };
 
-// A norm's weight: (size), initially 1.
-common::Parameter make_norm(const std::string& name, const std::string& bucket, int64_t size);
-
 inline constexpr double block_norm_epsilon = 1e-6;
 
 }  // namespace sisa::model

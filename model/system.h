@@ -20,11 +20,11 @@ struct LayerContext;
 // A key of a recipe's `model:` section that a system reads. Systems that share a key take it from one function,
 // so that it means the same everywhere; only its default may differ.
 struct Key {
-  enum class Type { whole, real, choice };
+  enum class Type { whole, real, choice, layers };
   std::string name;
   Type type;
   Setting default_value;
-  common::Bound low = {}, high = {};      // of numbers
+  common::Bound low = {}, high = {};      // of numbers; of the layers in a list
   std::vector<std::string> choices = {};  // of a choice
   std::string doc;                        // one line: meaning, unit, reason of the bounds
   // The choice of another key without which this one has no meaning; none: it always has one.
@@ -52,6 +52,9 @@ struct System {
   std::string readings = {};
   // Whether model.d_ff has a meaning: some layers have a SwiGLU (Mixer::has_feed_forward). Otherwise it is 0.
   bool has_feed_forward = true;
+  // Replaces values that stand for what follows from others, such as 0 for twice d_model, by what they stand
+  // for. The config has a value for each key. Null: there are none.
+  void (*complete)(ModelConfig&) = nullptr;
   // Throws ConfigError on a combination of values that this system cannot have. Each value by itself is within
   // its key's bounds already. Null: there is none.
   void (*validate)(const ModelConfig&) = nullptr;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "common/text.h"
 #include "launcher/recipe/values.h"
@@ -38,6 +40,9 @@ ValueKind<Setting> value_kind(const Key& key) {
       return as_setting(number(key.low, key.high));
     case Key::Type::choice:
       return as_setting(choice(key.choices));
+    case Key::Type::layers:
+      return as_setting(
+          whole_numbers(static_cast<int64_t>(key.low.value), static_cast<int64_t>(key.high.value)));
   }
   TORCH_INTERNAL_ASSERT(false, "a type of key without a kind of value");
 }
@@ -54,18 +59,21 @@ const System& system_of(const Recipe& recipe) {
   return model::find_system(recipe.model.system);
 }
 
-// "12", or where systems differ "12; 10 with fox".
+// "12", or where systems differ "12; 10 with fox or fox_pro".
 std::string default_text(const std::string& name) {
-  std::string text, first;
+  std::vector<std::pair<std::string, std::vector<std::string>>> values;  // with the systems that have them
   for (const System& system : model::systems()) {
     const Key* key = system.find_key(name);
     if (!key) continue;
     const std::string value = value_kind(*key).print(key->default_value);
-    if (first.empty())
-      text = first = value;
-    else if (value != first)
-      text += fmt::format("; {} with {}", value, system.name);
+    const auto same = [&](const auto& other) { return other.first == value; };
+    const auto found = std::find_if(values.begin(), values.end(), same);
+    auto& systems = found == values.end() ? values.emplace_back(value, std::vector<std::string>{}) : *found;
+    systems.second.push_back(system.name);
   }
+  std::string text = values.front().first;
+  for (size_t i = 1; i < values.size(); ++i)
+    text += fmt::format("; {} with {}", values[i].first, common::join_choices(values[i].second));
   return text;
 }
 

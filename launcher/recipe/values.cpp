@@ -186,4 +186,24 @@ ValueKind<SavePoints> save_points() {
               }};
 }
 
+ValueKind<std::vector<int64_t>> whole_numbers(int64_t minimum, int64_t maximum) {
+  const std::string expected =
+      fmt::format("a list of whole numbers from {} to {} such as [4, 12]", minimum, maximum);
+  return {
+      .expected = expected,
+      .read =
+          [=](const Yaml& value) {
+            if (value.kind != Yaml::Kind::list) refuse_value(value, expected);
+            std::vector<int64_t> numbers;
+            for (const Yaml& item : value.items) {
+              const auto found = count_of(item, Unit::none);
+              if (!found || *found < minimum || *found > maximum) refuse_value(item, expected);
+              numbers.push_back(*found);
+            }
+            return numbers;
+          },
+      .print =
+          [](const std::vector<int64_t>& numbers) { return fmt::format("[{}]", fmt::join(numbers, ", ")); }};
+}
+
 }  // namespace sisa::launcher

@@ -45,6 +45,7 @@ ValueKind<bool> flag();
 ValueKind<std::string> text(const std::string& expected);
 ValueKind<std::filesystem::path> path();
 ValueKind<SavePoints> save_points();
+ValueKind<std::vector<int64_t>> whole_numbers(int64_t minimum, int64_t maximum);  // a list
 
 template <typename T>
 ValueKind<T> choice(const std::vector<std::pair<std::string, T>>& choices) {

@@ -32,8 +32,7 @@ void AttentionCache::join(const MixerCache& other_cache) {
   value_ = at::cat({with_capacity(value_, capacity), with_capacity(other.value_, capacity)});
   lengths_.insert(lengths_.end(), other.lengths_.begin(), other.lengths_.end());
   forgotten_.insert(forgotten_.end(), other.forgotten_.begin(), other.forgotten_.end());
-  if (exponent.defined()) exponent = at::cat({exponent, other.exponent});
-  if (phase.defined()) phase = at::cat({phase, other.phase});
+  states.join(other.states);
 }
 
 std::vector<int64_t> AttentionCache::next_positions(int64_t num_sequences) const {
@@ -109,11 +108,15 @@ at::Tensor AttentionCache::attend(const at::Tensor& query) const {
   return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
 }
 
-void AttentionCache::scale_keys(int64_t channel, const at::Tensor& exponent_change) {
-  if (lengths_.empty()) return;
-  at::Tensor channels = key_.narrow(-1, channel, key_.size(-1) - channel);
+at::Tensor AttentionCache::key_channels(int64_t channel) const {
+  return key_.defined() ? key_.narrow(-1, channel, key_.size(-1) - channel) : at::Tensor();
+}
+
+void AttentionCache::scale_keys(int64_t channel, const at::Tensor& exponent) {
+  at::Tensor channels = key_channels(channel);
+  if (!channels.defined()) return;
   // In two steps: e^-160 alone is no fp32 number, though its product with a key is.
-  const at::Tensor root = (exponent_change / 2).exp().unsqueeze(1).unsqueeze(-1).to(key_.scalar_type());
+  const at::Tensor root = (exponent / 2).exp().unsqueeze(1).unsqueeze(-1).to(key_.scalar_type());
   channels.mul_(root).mul_(root);
 }
 

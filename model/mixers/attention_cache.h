@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/mixers/mixer.h"
+#include "model/mixers/sequence_states.h"
 #include "model/operations/attention_shape.h"
 
 namespace sisa::model {
@@ -28,12 +29,13 @@ class AttentionCache final : public MixerCache {
   void append(const at::Tensor& key, const at::Tensor& value);
   // Attention of the T tokens that were appended last: query (B, T, H, d_qk) -> (B, T, H, d_value).
   at::Tensor attend(const at::Tensor& query) const;
-  // Multiplies the channels of all keys from `channel` on by e^exponent, (B, G) fp64, at least -160.
+  // The channels of all keys from `channel` on, (B, num_held(), G, ·), to be changed in place; those beyond
+  // what a sequence holds are unspecified. Undefined while empty.
+  at::Tensor key_channels(int64_t channel) const;
+  // Multiplies these channels by e^exponent, (B, G) fp64, at least -160.
   void scale_keys(int64_t channel, const at::Tensor& exponent);
 
-  // For mixers that augment the score: where each sequence stands, fp64. Undefined while empty.
-  at::Tensor exponent;  // (B, H)
-  at::Tensor phase;     // (B, H, d_state / 2)
+  SequenceStates states;  // the mixer's own
 
  private:
   void reserve(int64_t num_tokens);

@@ -57,7 +57,19 @@ void AttentionMixer::finish(Heads& heads, const Augmentation& more) const {
   for (at::Tensor* x : {&heads.query, &heads.key, &heads.value}) *x = x->to(type);
 }
 
+at::ScalarType AttentionMixer::score_type() const {
+  return context_.precision == common::Precision::fp32 && projections_.value.is_cpu() ? at::kDouble
+                                                                                      : context_.statistics();
+}
+
+at::ScalarType AttentionMixer::augmented_type() const {
+  const bool rounds = common::is_bf16(context_.precision) &&
+                      !(context_.precision == common::Precision::bf16 && projections_.value.is_cpu());
+  return rounds ? context_.compute() : score_type();
+}
+
 std::optional<fused::HeadProjection> AttentionMixer::head_projection() {
+  if (head_transform()) return std::nullopt;
   ScoreAugmentation* augments = augmentation();
   const fused::StateChannels* state = augments ? augments->state_channels() : nullptr;
   if (augments && !state) return std::nullopt;
@@ -77,9 +89,12 @@ at::Tensor AttentionMixer::mix(const at::Tensor& x) {
   const std::optional<fused::HeadProjection> projection = head_projection();
   const fused::Service service = this->service(x, projection);
   if (service == fused::Service::none) {
+    HeadTransform* transform = head_transform();
     Heads heads = project(x);
+    if (transform) transform->before_attention(x, heads, nullptr);
     finish(heads, augments ? augments->augment(x) : Augmentation{});
-    return attention(heads.query, heads.key, heads.value, shape_).flatten(2);
+    const at::Tensor output = attention(heads.query, heads.key, heads.value, shape_);
+    return (transform ? transform->after_attention(x, output) : output).flatten(2);
   }
   const auto [cosine, sine] = rope_->tables(x.size(1), x.device());
   const auto count = [&](const at::Tensor& num_limited) {
@@ -114,6 +129,8 @@ std::vector<std::string> AttentionMixer::left_to_libtorch(const at::Tensor& x) {
 at::Tensor AttentionMixer::extend(const at::Tensor& x, MixerCache& mixer_cache) {
   auto& cache = dynamic_cast<AttentionCache&>(mixer_cache);
   Heads heads = project(x, cache.next_positions(x.size(0)));
+  HeadTransform* transform = head_transform();
+  if (transform) transform->before_attention(x, heads, &cache.states);
   ScoreAugmentation* augments = augmentation();
   const auto more = augments ? augments->continue_augmentation(x, cache)
                              : ScoreAugmentation::Continuation{{}, {{0, x.size(1), {}}}};
@@ -123,12 +140,13 @@ at::Tensor AttentionMixer::extend(const at::Tensor& x, MixerCache& mixer_cache) 
     const auto part = [&](const at::Tensor& all) {
       return all.narrow(1, segment.begin, segment.end - segment.begin);
     };
-    if (segment.rescale.defined()) cache.scale_keys(shape_.d_head, segment.rescale);
+    if (segment.rescale.defined()) augments->move_offset(cache, segment.rescale);
     cache.append(part(heads.key), part(heads.value));
     mixed.push_back(cache.attend(part(heads.query)));
   }
-  return linear((mixed.size() == 1 ? mixed.front() : at::cat(mixed, 1)).flatten(2).to(x.scalar_type()),
-                output_);
+  at::Tensor output = mixed.size() == 1 ? mixed.front() : at::cat(mixed, 1);
+  if (transform) output = transform->after_attention(x, output);
+  return linear(output.flatten(2).to(x.scalar_type()), output_);
 }
 
 MixerCosts AttentionMixer::costs(int64_t length) const {
@@ -137,26 +155,35 @@ MixerCosts AttentionMixer::costs(int64_t length) const {
 
 // Bytes in the order in which fused::attention works, from the norm before it to the projection after it.
 MixerCosts AttentionMixer::costs(int64_t length, const StateSizes& state) const {
-  const auto d = static_cast<double>(context_.config.d_model), heads = static_cast<double>(shape_.num_heads),
-             query = static_cast<double>(shape_.query_width()), key = static_cast<double>(shape_.key_width()),
-             value = static_cast<double>(shape_.value_width()),
-             output = static_cast<double>(shape_.output_width()), T = static_cast<double>(length);
-  const double channels = state.channels, gates = state.angles + state.alphas,
+  const auto d = static_cast<double>(context_.config.d_model),
+             qkv = static_cast<double>(shape_.query_width() + shape_.key_width() + shape_.value_width());
+  const double gates = state.angles + state.alphas,
                phases_and_decays = fp32_bytes * state.angles + fp64_bytes * state.alphas;
-  Traffic sum = product_traffic(d, query + key + value + 2 * channels);
+  MixerCosts all = attention_costs(shape_, length, state.channels);
+  Traffic& sum = all.activations;
+  sum += product_traffic(d, qkv + 2 * state.channels);
   // Gates are a product of their own forward; backward their columns are among those of the others.
   if (gates > 0) sum += {bf16_bytes * d + fp32_bytes * gates, bf16_bytes * 2 * gates};
   // scan_gates: reads gates, writes phases and decays. Backward: reads the gradients' sums and the alphas,
   // writes the gates' gradients.
   sum += {fp32_bytes * gates + phases_and_decays, fp32_bytes * (gates + state.alphas) + bf16_bytes * gates};
-  // channels: reads the projections but the value, phases and decays, writes query and key. Backward: reads the
-  // gradients of query and of the key's state channels in fp32 and that of the key's content, B, C, phases and
-  // decays, writes the gradients of the projections, sums and amplitudes.
-  sum += {bf16_bytes * (query + key + 2 * channels) + phases_and_decays +
-              bf16_bytes * (query + key + 2 * channels),
-          fp32_bytes * (query + 2 * channels) + bf16_bytes * key + bf16_bytes * 2 * channels +
-              phases_and_decays + bf16_bytes * (query + key + 2 * channels) + fp32_bytes * gates +
-              (channels > 0 ? fp32_bytes * heads : 0)};
+  // channels also reads phases and decays. Backward: reads these, writes the gates' sums.
+  sum += {phases_and_decays, phases_and_decays + fp32_bytes * gates};
+  sum += product_traffic(static_cast<double>(shape_.output_width()), d);
+  return all;
+}
+
+MixerCosts attention_costs(const AttentionShape& shape, int64_t length, double state_channels) {
+  const auto heads = static_cast<double>(shape.num_heads), query = static_cast<double>(shape.query_width()),
+             key = static_cast<double>(shape.key_width()), value = static_cast<double>(shape.value_width()),
+             output = static_cast<double>(shape.output_width()), T = static_cast<double>(length);
+  const double channels = state_channels;
+  // channels: reads the projections but the value, writes query and key. Backward: reads the gradients of
+  // query and of the key's state channels in fp32 and that of the key's content, B and C, writes the
+  // gradients of the projections and amplitudes.
+  Traffic sum{bf16_bytes * 2 * (query + key + 2 * channels),
+              fp32_bytes * (query + 2 * channels) + bf16_bytes * key + bf16_bytes * 2 * channels +
+                  bf16_bytes * (query + key + 2 * channels) + (channels > 0 ? fp32_bytes * heads : 0)};
   // attention: reads query, key and value, writes output and logsumexp. Backward: reads the output and its
   // gradient, writes their products; then reads query, key, value, the output's gradient, logsumexp and
   // products, and writes the gradients named above and that of the value.
@@ -164,12 +191,11 @@ MixerCosts AttentionMixer::costs(int64_t length, const StateSizes& state) const 
           bf16_bytes * 2 * output + fp32_bytes * heads +
               bf16_bytes * (query + key + 2 * channels + value + output) + fp32_bytes * 2 * heads +
               fp32_bytes * (query + 2 * channels) + bf16_bytes * (key + value)};
-  sum += product_traffic(output, d);
-  return {.flops = 2 * (query + output + channels) * shape_.mean_seen(length),
-          .usual_flops = 12 * query * T,
-          .activations = sum,
-          .cache_bytes =
-              bf16_bytes * (key + value + channels) * static_cast<double>(shape_.num_kept(length)) / T};
+  return {
+      .flops = 2 * (query + output + channels) * shape.mean_seen(length),
+      .usual_flops = 12 * query * T,
+      .activations = sum,
+      .cache_bytes = bf16_bytes * (key + value + channels) * static_cast<double>(shape.num_kept(length)) / T};
 }
 
 Key num_heads_key() {
@@ -178,29 +204,29 @@ Key num_heads_key() {
           .default_value = int64_t{12},
           .low = common::from(1),
           .high = common::to(1024),
-          .doc = "heads, each d_model / num_heads wide (an even number)"};
+          .doc = "heads, each d_model / num_heads wide; an even number where positions are rotary"};
 }
 
-Key rope_base_key() {
+Key rope_base_key(double default_value) {
   return {.name = "rope_base",
           .type = Key::Type::real,
-          .default_value = 10000.0,
+          .default_value = default_value,
           .low = common::above(1),
           .high = common::without_end(),
           .doc = "base of the rotary embedding's wavelengths"};
 }
 
-AttentionShape multi_head_shape(const ModelConfig& config) {
+AttentionShape multi_head_shape(const ModelConfig& config, double rope_base) {
   const int64_t num_heads = config.whole("num_heads"), d_head = config.d_model / num_heads;
   return {.num_heads = num_heads,
           .num_kv_heads = num_heads,
           .d_head = d_head,
           .d_value = d_head,
           .scale = 1 / std::sqrt(static_cast<double>(d_head)),
-          .rope_base = config.real("rope_base")};
+          .rope_base = rope_base};
 }
 
-void validate_heads(const ModelConfig& c) {
+void validate_head_count(const ModelConfig& c) {
   const int64_t num_heads = c.whole("num_heads");
   if (c.d_model % num_heads != 0)
     throw ConfigError(
@@ -209,6 +235,11 @@ void validate_heads(const ModelConfig& c) {
             "model.d_model is {}, which model.num_heads = {} does not divide. Choose a width that is a "
             "multiple of the heads.",
             c.d_model, num_heads));
+}
+
+void validate_heads(const ModelConfig& c) {
+  validate_head_count(c);
+  const int64_t num_heads = c.whole("num_heads");
   if (c.d_model / num_heads % 2 != 0)
     throw ConfigError(
         {"d_model", "num_heads"},

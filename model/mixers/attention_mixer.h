@@ -28,11 +28,32 @@ class ScoreAugmentation {
     std::vector<Segment> segments;
   };
   virtual Continuation continue_augmentation(const at::Tensor& x, AttentionCache& cache) = 0;
+  // A segment begins whose offset is another: changes what the keys in `cache` add to the exponent of a
+  // weight by `change` (B, H) fp64 nats (Segment::rescale).
+  virtual void move_offset(AttentionCache& cache, const at::Tensor& change) = 0;
   // What a kernel needs that makes query and key whole and computes the same as `augment`; null: there is no
   // such kernel, and `augment` is what trains.
   virtual const fused::StateChannels* state_channels() { return nullptr; }
   // Told of what a kernel has limited (fused.h); an undefined tensor: nothing.
   virtual void count_limited(const at::Tensor& /*num_limited*/) {}
+};
+
+// What attention reads: query (B, T, H, d_head), key (B, T, G, d_head), value (B, T, G, d_value).
+struct AttentionHeads {
+  at::Tensor query, key, value;
+};
+
+// What a system does to heads between the projections and attention, and to attention's output before W_O. No
+// kernel does that: a mixer that has it trains by composed operations.
+class HeadTransform {
+ public:
+  virtual ~HeadTransform() = default;
+  // Changes the heads that were projected from x (B, T, d_model), of statistics_type but for the value.
+  // `states`: where the sequences stand that x continues, to be brought up to date; null: x is whole
+  // sequences.
+  virtual void before_attention(const at::Tensor& x, AttentionHeads& heads, SequenceStates* states) = 0;
+  // Attention's output (B, T, H, d_value) -> the same, of any floating-point type.
+  virtual at::Tensor after_attention(const at::Tensor& x, const at::Tensor& output) = 0;
 };
 
 // The projections that read the layer's input are blocks of one stored matrix, in this order: W_Q, W_K, W_V,
@@ -50,6 +71,18 @@ class AttentionMixer : public Mixer {
  protected:
   // Null: the score is that of query and key alone.
   virtual ScoreAugmentation* augmentation() { return nullptr; }
+  // Null: heads go to attention as they were projected, and its output to W_O.
+  virtual HeadTransform* head_transform() { return nullptr; }
+
+  // The type of what an augmentation computes before it rounds. In fp32 on the CPU, where it costs little,
+  // that is fp64, as are the scores then: up to twelve times the size of the gradient of SISA's alpha_bias
+  // cancels in it, and fp32 would leave it 3e-5.
+  at::ScalarType score_type() const;
+  // The type of an augmentation's channels and so of attention. In bf16 on the CPU, too, it is the wider one.
+  // The gradients of decay and rotation are small differences of those of query and key: with fast decay,
+  // rounding the latter to bf16 leaves SISA's alpha_bias an error of 20 %, seventeen times that of scores in
+  // their direct form.
+  at::ScalarType augmented_type() const;
 
   // What an augmentation adds to the costs: channels of query and key over all heads, and the gates of a token
   // that they are made of.
@@ -68,15 +101,12 @@ class AttentionMixer : public Mixer {
   // blocks are there.
   void pad_projections();
 
-  // query (B, T, H, d_head), key (B, T, G, d_head), value (B, T, G, d_value); query and key turned by their
-  // positions, in statistics_type.
-  struct Heads {
-    at::Tensor query, key, value;
-  };
-  // first_positions: of each sequence's first token in x; empty: all 0.
+  using Heads = AttentionHeads;
+  // Query and key turned by their positions, in statistics_type. first_positions: of each sequence's first
+  // token in x; empty: all 0.
   Heads project(const at::Tensor& x, const std::vector<int64_t>& first_positions = {});
-  // The projections as kernels of our own read them. Without one for the augmentation: none, and these kernels
-  // do not serve.
+  // The projections as kernels of our own read them. Where there is no kernel for the augmentation, or heads
+  // are transformed: none, and these kernels do not serve.
   std::optional<fused::HeadProjection> head_projection();
 
   LayerContext context_;
@@ -95,11 +125,17 @@ class AttentionMixer : public Mixer {
   std::optional<Rope> rope_;
 };
 
+// What attention costs between the product before it and the one after it: rotary positions and attention
+// itself. state_channels: what an augmentation adds to query and to key, over all heads.
+MixerCosts attention_costs(const AttentionShape& shape, int64_t length, double state_channels = 0);
+
 // Keys of the systems whose heads are d_model / num_heads wide each, and the geometry that they say.
 Key num_heads_key();
-Key rope_base_key();
-AttentionShape multi_head_shape(const ModelConfig& config);
-// Throws ConfigError where d_model does not split into heads of an even width.
+Key rope_base_key(double default_value = 10000);
+AttentionShape multi_head_shape(const ModelConfig& config, double rope_base);
+// Throws ConfigError where d_model does not split into heads, or, as rotary positions need it, into heads of
+// an even width.
+void validate_head_count(const ModelConfig& config);
 void validate_heads(const ModelConfig& config);
 
 }  // namespace sisa::model

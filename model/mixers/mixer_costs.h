@@ -33,8 +33,9 @@ inline Traffic norm_traffic(double d) {
 // For one token, on average over a sequence of the length that was asked for.
 struct MixerCosts {
   // Floating-point operations of the forward pass beside the products with the mixer's matrices, which are
-  // counted from its parameters: 2 for each multiplication and addition that the definition asks for. Norms,
-  // gates' functions, convolutions of a few taps and softmax are not counted.
+  // counted from its parameters: 2 for each multiplication and addition that the definition asks for; of a
+  // recurrence, that its form in chunks does (spec 4, 5). Norms, gates' functions and softmax are not
+  // counted.
   double flops = 0;
   // The share of the mixer in the usual estimate of a training step's operations, 6 N + 12 L d T (Chowdhery et
   // al., "PaLM", 2022, appendix B), beside 6 N: 12 times the width of attention times the length for
@@ -43,6 +44,13 @@ struct MixerCosts {
   Traffic activations;  // the products with its matrices included
   // Bytes of the cache that stands for a sequence of that length, in bf16 on a GPU, divided by the length.
   double cache_bytes = 0;
+  MixerCosts& operator+=(const MixerCosts& more) {
+    flops += more.flops;
+    usual_flops += more.usual_flops;
+    activations += more.activations;
+    cache_bytes += more.cache_bytes;
+    return *this;
+  }
 };
 
 }  // namespace sisa::model

@@ -6,6 +6,12 @@
 #include <cmath>
 
 #include "common/text.h"
+#include "model/mixers/falcon_h1.h"
+#include "model/mixers/fox.h"
+#include "model/mixers/hymba.h"
+#include "model/mixers/jamba.h"
+#include "model/mixers/mamba2.h"
+#include "model/mixers/mamba3.h"
 #include "model/mixers/sisa.h"
 #include "model/mixers/transformer.h"
 
@@ -13,7 +19,9 @@ namespace sisa::model {
 namespace {
 
 std::deque<System>& table() {
-  static std::deque<System> rows = {transformer_system(), sisa_system()};
+  static std::deque<System> rows = {transformer_system(), sisa_system(),   fox_system(),
+                                    fox_pro_system(),     mamba2_system(), mamba3_system(),
+                                    jamba_system(),       hymba_system(),  falcon_h1_system()};
   return rows;
 }
 
@@ -36,9 +44,10 @@ void check_value(const Key& key, const Setting& value) {
   if (value.index() != key.default_value.index())
     throw ConfigError({key.name},
                       fmt::format("model.{} must be {}.", key.name,
-                                  key.type == Key::Type::whole  ? "a whole number"
-                                  : key.type == Key::Type::real ? "a number"
-                                                                : common::join_choices(key.choices)));
+                                  key.type == Key::Type::whole    ? "a whole number"
+                                  : key.type == Key::Type::real   ? "a number"
+                                  : key.type == Key::Type::layers ? "a list of layers"
+                                                                  : common::join_choices(key.choices)));
   switch (key.type) {
     case Key::Type::whole:
       return check_range(static_cast<double>(std::get<int64_t>(value)), std::get<int64_t>(value));
@@ -48,7 +57,11 @@ void check_value(const Key& key, const Setting& value) {
       const std::string& text = std::get<std::string>(value);
       if (std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end())
         refuse(fmt::format("'{}'", text), common::join_choices(key.choices));
+      return;
     }
+    case Key::Type::layers:
+      for (const int64_t layer : std::get<std::vector<int64_t>>(value))
+        check_range(static_cast<double>(layer), layer);
   }
 }
 
@@ -114,6 +127,7 @@ ModelConfig completed(ModelConfig config) {
   for (const Key& key : system.keys) config.settings.emplace(key.name, key.default_value);
   for (const LearningRate& rate : system.learning_rates)
     config.rate_factors.emplace(rate.name, 1 / rate.divisor);
+  if (system.complete) system.complete(config);
   if (system.validate) system.validate(config);
   return config;
 }

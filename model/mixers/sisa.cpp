@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "model/mixers/attention_mixer.h"
+#include "model/mixers/state_space_keys.h"
 #include "model/operations/augmentation.h"
 #include "model/operations/functional.h"
 
@@ -36,7 +37,7 @@ DecayOffset decay_offset(const ModelConfig& c) {
 class Sisa final : public AttentionMixer, private ScoreAugmentation {
  public:
   explicit Sisa(const LayerContext& context)
-      : AttentionMixer(context, multi_head_shape(context.config)),
+      : AttentionMixer(context, multi_head_shape(context.config, context.config.real("rope_base"))),
         d_state_(context.config.whole("d_state")),
         decays_(context.config.choice("decay") == "learned"),
         rotates_(context.config.choice("rotation") == "learned"),
@@ -148,6 +149,10 @@ class Sisa final : public AttentionMixer, private ScoreAugmentation {
     return rounded(model::augment(state.C, state.B, exponents, phase, state.lambda, shape_.d_head));
   }
 
+  void move_offset(AttentionCache& cache, const at::Tensor& change) override {
+    cache.scale_keys(shape_.d_head, change);
+  }
+
   const fused::StateChannels* state_channels() override { return &state_channels_; }
 
   void count_limited(const at::Tensor& num_limited) override {
@@ -163,18 +168,19 @@ class Sisa final : public AttentionMixer, private ScoreAugmentation {
     Exponents exponents;  // of each segment its own, hence not several in one product
     at::Tensor phase;
     if (decays_) {
-      if (!cache.exponent.defined())
-        cache.exponent =
-            at::full({x.size(0), shape_.num_heads}, offset_.limit, x.options().dtype(at::kDouble));
-      SegmentedExponents segmented = continue_exponents(state.log_alpha, offset_.limit, cache.exponent);
+      at::Tensor& last = cache.states["exponent"];  // (B, H) fp64
+      if (!last.defined())
+        last = at::full({x.size(0), shape_.num_heads}, offset_.limit, x.options().dtype(at::kDouble));
+      SegmentedExponents segmented = continue_exponents(state.log_alpha, offset_.limit, last);
       exponents.values = segmented.values;
       result.segments = std::move(segmented.segments);
     }
     if (rotates_) {
       // Whole turns are taken off, so that a phase keeps its digits at any length (1.7).
       const at::Tensor wide = state.theta.to(at::kDouble).cumsum(1);
-      phase = (cache.phase.defined() ? wide + cache.phase.unsqueeze(1) : wide).remainder(2 * M_PI);
-      cache.phase = phase.select(1, T - 1).clone();
+      at::Tensor& last = cache.states["phase"];  // (B, H, d_state / 2) fp64
+      phase = (last.defined() ? wide + last.unsqueeze(1) : wide).remainder(2 * M_PI);
+      last = phase.select(1, T - 1).clone();
     }
     result.channels =
         rounded(model::augment(state.C, state.B, exponents, phase, state.lambda, shape_.d_head));
@@ -185,21 +191,8 @@ class Sisa final : public AttentionMixer, private ScoreAugmentation {
     return decay_exponents(log_alpha, offset_, offset_.num_segments(shape_.d_head, d_state_));
   }
 
-  // In fp32 on the CPU, where it costs little, scores are computed in fp64: up to twelve times the size of
-  // the gradient of alpha's bias cancels in it, and fp32 would leave it 3e-5.
-  at::ScalarType score_type() const {
-    return context_.precision == common::Precision::fp32 && projections_.value.is_cpu()
-               ? at::kDouble
-               : context_.statistics();
-  }
-  // In bf16 on the CPU, too, attention keeps the wider type. The gradients of decay and rotation are small
-  // differences of those of query and key: with fast decay, rounding the latter to bf16 leaves alpha's bias
-  // an error of 20 %, seventeen times that of scores in their direct form.
   Augmentation rounded(const Augmentation& wide) const {
-    if (!common::is_bf16(context_.precision) ||
-        (context_.precision == common::Precision::bf16 && wide.query.is_cpu()))
-      return wide;
-    return {wide.query.to(context_.compute()), wide.key.to(context_.compute())};
+    return {wide.query.to(augmented_type()), wide.key.to(augmented_type())};
   }
 
   struct State {
@@ -254,12 +247,7 @@ std::vector<Key> sisa_keys() {
   return {
       num_heads_key(),
       rope_base_key(),
-      {.name = "d_state",
-       .type = Key::Type::whole,
-       .default_value = int64_t{16},
-       .low = common::from(2),
-       .high = common::to(4096),
-       .doc = "query and key channels that each head gains; even"},
+      d_state_key(16),
       choice("offset", "causal", "minimax",
              "what keeps decays in range; minimax: as published, where a token's loss depends on later ones"),
       {.name = "clamp",

@@ -8,7 +8,7 @@ namespace {
 class Transformer final : public AttentionMixer {
  public:
   explicit Transformer(const LayerContext& context)
-      : AttentionMixer(context, multi_head_shape(context.config)) {
+      : AttentionMixer(context, multi_head_shape(context.config, context.config.real("rope_base"))) {
     pad_projections();
   }
 };

@@ -73,10 +73,11 @@ Result attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& 
   Result result;
   if (query.is_cpu()) {
     // The fused CPU implementation wants equal widths.
+    const int64_t width = std::max(d_qk, d_v);
     const std::optional<at::Tensor> mask =
         seen.mask.defined() ? std::optional(seen.mask.to(query.scalar_type())) : std::nullopt;
-    std::tie(result.output, result.logsumexp) =
-        at::_scaled_dot_product_flash_attention_for_cpu(q, k, widen(v, d_qk), 0.0, causal, mask, scale);
+    std::tie(result.output, result.logsumexp) = at::_scaled_dot_product_flash_attention_for_cpu(
+        widen(q, width), widen(k, width), widen(v, width), 0.0, causal, mask, scale);
   } else {
     const int64_t w_qk = attention_width(d_qk), w_v = round_up_to_8(d_v);
     const at::Tensor qw = widen(q, w_qk), kw = widen(k, w_qk), vw = widen(v, w_v);
@@ -91,8 +92,10 @@ Result attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& 
     // Its backward pass adds in a nondeterministic order. That of FlashAttention, which is slower and needs equal
     // widths, adds in a fixed order if asked.
     const bool fixed_order = at::globalContext().deterministicAlgorithms();
-    if (whole && fixed_order && w_qk <= widest_flash) {
-      auto all = at::_scaled_dot_product_flash_attention(qw, kw, widen(v, w_qk), 0.0, causal,
+    const int64_t width = std::max(w_qk, w_v);
+    if (whole && fixed_order && width <= widest_flash) {
+      auto all = at::_scaled_dot_product_flash_attention(widen(q, width), widen(k, width), widen(v, width),
+                                                         0.0, causal,
                                                          /*return_debug_mask=*/false, scale);
       result = {std::get<0>(all), std::get<1>(all)};
     } else if (whole && !fixed_order) {

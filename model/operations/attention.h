@@ -21,7 +21,7 @@ namespace sisa::model {
 int64_t attention_width(int64_t channels);
 
 // Causal softmax(scale query key^T) value of whole sequences. query (B, T, H, d_qk), key (B, T, G, d_qk), value
-// (B, T, G, d_value) with d_value <= d_qk: (B, T, H, d_value).
+// (B, T, G, d_value): (B, T, H, d_value).
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionShape& shape);
 

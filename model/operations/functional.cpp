@@ -151,10 +151,23 @@ at::Tensor use(Parameter& parameter, at::ScalarType type) {
   return Use::apply(parameter.value, handle(parameter), static_cast<int64_t>(type));
 }
 
-at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double epsilon, at::ScalarType statistics) {
+namespace {
+
+// x / sqrt(mean(x^2) + epsilon) over the last dimension, in `statistics`.
+at::Tensor normed(const at::Tensor& x, double epsilon, at::ScalarType statistics) {
   const at::Tensor wide = x.to(statistics);
-  const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + epsilon);
-  return (wide * scale * use(weight, statistics)).to(x.scalar_type());
+  return wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + epsilon);
+}
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double epsilon, at::ScalarType statistics) {
+  return (normed(x, epsilon, statistics) * use(weight, statistics)).to(x.scalar_type());
+}
+
+at::Tensor head_rms_norm(const at::Tensor& x, Parameter& weight, double epsilon, at::ScalarType statistics) {
+  return (normed(x, epsilon, statistics) * use(weight, statistics).view({x.size(-2), x.size(-1)}))
+      .to(x.scalar_type());
 }
 
 Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, Parameter& weight, double epsilon,

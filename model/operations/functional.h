@@ -31,6 +31,10 @@ at::Tensor use(common::Parameter& parameter, at::ScalarType type);
 at::Tensor rms_norm(const at::Tensor& x, common::Parameter& weight, double epsilon,
                     at::ScalarType statistics);
 
+// The same for each head of x (B, T, H, n), with weights of their own: `weight` has H n elements.
+at::Tensor head_rms_norm(const at::Tensor& x, common::Parameter& weight, double epsilon,
+                         at::ScalarType statistics);
+
 // sum = x + delta, rounded, and rms_norm(sum). delta may be undefined: 0.
 Normed add_rms_norm(const at::Tensor& x, const at::Tensor& delta, common::Parameter& weight, double epsilon,
                     at::ScalarType statistics);

@@ -78,6 +78,9 @@ class Layer(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        if config.system not in ("transformer", "sisa"):
+            raise ValueError(f"This file computes the systems transformer and sisa, but the model's system is {config.system!r}. "
+                             "Evaluate it with `sisa evaluate` and `sisa generate`.")
         self.config = config
         d, H = config.d_model, config.num_heads
         self.attn_norm = RMSNorm(d)

@@ -182,7 +182,7 @@ TEST(Recipe, WrongTypes) {
   EXPECT_THAT(refused("model: {d_model: 5 steps}"), HasSubstr("is '5 steps'"));
   EXPECT_THAT(refused("model: {d_model:}"), HasSubstr("model.d_model has no value"));
   EXPECT_THAT(refused("model: {system: sissa}"),
-              HasSubstr("r.yaml:1: model.system is 'sissa', but it must be transformer or sisa"));
+              HasSubstr("r.yaml:1: model.system is 'sissa', but it must be transformer, sisa, "));
   EXPECT_THAT(refused("optimizer: {sharded: yes}"), HasSubstr("is 'yes', but it must be true or false"));
   EXPECT_THAT(refused("optimizer: {clip: much}"),
               HasSubstr("is 'much', but it must be a number x with 0 <= x "));
@@ -288,15 +288,15 @@ TEST(Recipe, CombinationsNameAllPlaces) {
 }
 
 TEST(Recipe, KeysWithoutAMeaningAreRefused) {
-  EXPECT_EQ(refused_set("model.system=transformer"),
-            "r.yaml:2: model.d_state has a meaning only with model.system: sisa; remove it or set it to "
-            "`default`.");
+  EXPECT_THAT(refused_set("model.system=transformer"),
+              AllOf(StartsWith("r.yaml:2: model.d_state has a meaning only with model.system: sisa, "),
+                    HasSubstr("; remove it or set it to `default`.")));
   EXPECT_THAT(refused_set("model.clamp=9"), HasSubstr("only with model.offset: minimax"));
   EXPECT_THAT(refused_set("train.cooldown=0.1"), HasSubstr("only with train.schedule: wsd"));
   const std::string transformer = "model: {system: transformer, d_ff: 8}";
-  EXPECT_EQ(
-      refusal([&] { parse(transformer, {"log.monitors=5 steps"}); }),
-      "--set: log.monitors has a meaning only with model.system: sisa; remove it or set it to `default`.");
+  EXPECT_THAT(refusal([&] { parse(transformer, {"log.monitors=5 steps"}); }),
+              AllOf(StartsWith("--set: log.monitors has a meaning only with model.system: sisa, "),
+                    HasSubstr("; remove it or set it to `default`.")));
 }
 
 TEST(Recipe, ReadinessToTrain) {

@@ -32,10 +32,25 @@ inline void use_system(model::ModelConfig& config, const std::string& system) {
   config = model::completed(config);
 }
 
+// The systems that a test of all of them runs, those that other tests have added among them.
+inline std::vector<std::string> every_system() {
+  return model::system_names();
+}
+
 // A network that runs in milliseconds, of odd sizes.
 inline model::ModelConfig small_config(const std::string& system, double alpha_bias = -2) {
   model::ModelConfig c{.vocab_size = 61, .d_model = 32, .num_layers = 2, .d_ff = 43};
-  c.settings = {{"num_heads", 2}, {"d_state", 6}, {"alpha_bias", alpha_bias}};
+  c.settings = {{"num_heads", 2},
+                {"d_state", 6},
+                {"alpha_bias", alpha_bias},
+                {"d_inner", 64},
+                {"head_dim", 16},
+                {"chunk_length", 16},
+                {"num_kv_heads", 1},
+                {"num_meta_tokens", 3},
+                {"window", 9},
+                {"attention_layers", std::vector<int64_t>{1}},
+                {"full_attention_layers", std::vector<int64_t>{0}}};
   use_system(c, system);
   return c;
 }
@@ -129,7 +144,8 @@ inline void expect_gradients_of_finite_differences(BoundModel& bound, const at::
       value.copy_(kept);
       return loss;
     };
-    const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
+    const auto difference = [&](double step) { return (loss_at(step) - loss_at(-step)) / (2 * step); };
+    const double numeric = (4 * difference(h) - difference(2 * h)) / 3;  // without the error of third order
     const double analytic = (bound.gradient(name) * direction).sum().item<double>();
     EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << name << " of " << what;
   }

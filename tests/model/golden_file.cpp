@@ -29,13 +29,14 @@ GoldenFile::~GoldenFile() {
 }
 
 std::string GoldenFile::system() const {
-  return nlohmann::json::parse(config_).at("system");
+  const auto json = nlohmann::json::parse(config_);
+  return json.at("system").get<std::string>() + (json.value("pro", false) ? "_pro" : "");
 }
 
 model::ModelConfig GoldenFile::config() const {
   const auto json = nlohmann::json::parse(config_);
   model::ModelConfig c;
-  c.system = json.at("system");
+  c.system = system();
   c.vocab_size = json.at("vocab_size");
   c.d_model = json.at("d_model");
   c.num_layers = json.at("num_layers");
@@ -47,6 +48,8 @@ model::ModelConfig GoldenFile::config() const {
       c.settings[key.name] = value.get<std::string>();
     else if (key.type == model::Key::Type::real)
       c.settings[key.name] = value.get<double>();
+    else if (key.type == model::Key::Type::layers)
+      c.settings[key.name] = value.get<std::vector<int64_t>>();
     else
       c.settings[key.name] = value.get<int64_t>();
   }

@@ -22,7 +22,8 @@ at::Tensor tokens(int64_t batch, int64_t length, int64_t vocab_size = 61) {
 }
 
 class EverySystem : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Systems, EverySystem, testing::Values("transformer", "sisa"));
+INSTANTIATE_TEST_SUITE_P(Systems, EverySystem, testing::ValuesIn(every_system()),
+                         [](const auto& test) { return test.param; });
 
 TEST_P(EverySystem, InitialLossOfRandomTokens) {
   ModelConfig c = small_config(GetParam());
@@ -30,7 +31,8 @@ TEST_P(EverySystem, InitialLossOfRandomTokens) {
   c.d_model = 256;
   c.settings["num_heads"] = 4;
   c.d_ff = 300;
-  if (GetParam() == "sisa") c.settings["alpha_bias"] = -5;
+  c.settings["alpha_bias"] = -5;
+  use_system(c, GetParam());
   BoundModel bound(c, Precision::fp32);
   at::manual_seed(1);
   const double loss =
@@ -95,9 +97,12 @@ TEST_P(EverySystem, EarlierLogitsDoNotDependOnLaterTokens) {
   const at::Tensor x = tokens(1, 37), changed = x.clone();
   const int64_t t = 20;
   changed.narrow(1, t, 17).copy_((x.narrow(1, t, 17) + 1).remainder(61));
-  const at::Tensor before = bound.model.logits(x), after = bound.model.logits(changed);
-  EXPECT_TRUE(at::equal(before.narrow(1, 0, t), after.narrow(1, 0, t)));
-  EXPECT_FALSE(at::equal(before.narrow(1, t, 1), after.narrow(1, t, 1)));
+  for (const model::Pass pass : {model::Pass::evaluation, model::Pass::training}) {
+    const at::Tensor before = bound.model.logits(x, nullptr, pass),
+                     after = bound.model.logits(changed, nullptr, pass);
+    EXPECT_TRUE(at::equal(before.narrow(1, 0, t), after.narrow(1, 0, t)));
+    EXPECT_FALSE(at::equal(before.narrow(1, t, 1), after.narrow(1, t, 1)));
+  }
 }
 
 TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
@@ -107,6 +112,18 @@ TEST_P(EverySystem, GradientsAreThoseOfFiniteDifferences) {
                                      std::pair{"lambda", "fixed"}, std::pair{"offset", "minimax"}}) {
       configs.push_back(small_config("sisa"));
       configs.back().settings[key] = value;
+    }
+  }
+  // Every choice of every other key, and chunks of which the last is not full.
+  for (const model::Key& key : model::find_system(GetParam()).keys) {
+    if (GetParam() != "sisa")
+      for (const std::string& choice : key.choices) {
+        configs.push_back(small_config(GetParam()));
+        configs.back().settings[key.name] = choice;
+      }
+    if (key.name == "chunk_length") {
+      configs.push_back(small_config(GetParam()));
+      configs.back().settings[key.name] = 4;
     }
   }
   at::manual_seed(5);

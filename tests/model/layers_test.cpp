@@ -33,7 +33,7 @@ class Layered final : public model::AttentionMixer {
 
  private:
   static model::AttentionShape shape_of(const model::LayerContext& context) {
-    model::AttentionShape shape = model::multi_head_shape(context.config);
+    model::AttentionShape shape = model::multi_head_shape(context.config, context.config.real("rope_base"));
     if (context.index == 0) return shape;
     shape.num_kv_heads = 1;
     shape.window = window;
@@ -51,7 +51,7 @@ const bool added = model::add_system(
      .make_prefix = [](const ModelConfig& config) {
        common::Parameter p{
            .name = "meta_tokens", .bucket = "embedding", .rows = num_prefix, .columns = config.d_model};
-       p.blocks = {{"meta_tokens", {num_prefix, config.d_model}, 0, common::normal(1)}};
+       p.blocks = {{"meta_tokens", {num_prefix, config.d_model}, 0, common::normal(0.02)}};
        return p;
      }});
 

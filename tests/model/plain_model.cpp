@@ -22,20 +22,15 @@
 #include "model/mixers/registry.h"
 
 namespace sisa::tests {
-namespace {
 
-// Interleaved pairs of z (…, n) by angles (…, n / 2).
 at::Tensor rotate(const at::Tensor& z, const at::Tensor& angles) {
   const at::Tensor a = z.slice(-1, 0, {}, 2), b = z.slice(-1, 1, {}, 2), c = angles.cos(), s = angles.sin();
   return at::stack({a * c - b * s, a * s + b * c}, -1).flatten(-2);
 }
 
-// True where j > i, for tokens like those of x (B, T, …).
 at::Tensor future(const at::Tensor& x) {
-  return at::ones({x.size(1), x.size(1)}, x.options().dtype(at::kBool)).triu(1);
+  return at::ones({x.size(1), x.size(1)}, x.options().dtype(at::kBool).requires_grad(false)).triu(1);
 }
-
-}  // namespace
 
 PlainModel::PlainModel(const model::ModelConfig& config, const std::map<std::string, at::Tensor>& parameters,
                        at::ScalarType type, ScoreForm form)
@@ -53,9 +48,10 @@ at::Tensor PlainModel::wide(const at::Tensor& x) const {
   return x.to(type_ == at::kDouble ? at::kDouble : at::kFloat);
 }
 
-at::Tensor PlainModel::norm(const at::Tensor& x, const std::string& weight) const {
+at::Tensor PlainModel::norm(const at::Tensor& x, const std::string& weight, double epsilon) const {
   const at::Tensor w = wide(x);
-  return (w * at::rsqrt(w.square().mean(-1, /*keepdim=*/true) + 1e-6)).to(type_) * parameters_.at(weight);
+  return (w * at::rsqrt(w.square().mean(-1, /*keepdim=*/true) + epsilon)).to(type_) *
+         parameter(weight).view({-1, x.size(-1)}).squeeze(0);
 }
 
 at::Tensor PlainModel::linear(const at::Tensor& x, const std::string& weight) const {
@@ -88,15 +84,12 @@ at::Tensor PlainModel::direct_scores(const State& s) const {
   return at::einsum("bihn,bijhn->bhij", {s.C, turned}) * decays * s.lambda.view({1, -1, 1, 1});
 }
 
-at::Tensor PlainModel::mixer(const at::Tensor& x, const std::string& prefix) const {
-  const int64_t T = x.size(1), d_head = config_.d_model / config_.whole("num_heads");
+at::Tensor PlainModel::sisa(const at::Tensor& x, const std::string& prefix) const {
+  const int64_t d_head = config_.d_model / config_.whole("num_heads");
   const auto width = static_cast<double>(d_head);
-  const at::TensorOptions fp64 = x.options().dtype(at::kDouble);
-  const at::Tensor angles = at::arange(T, fp64).view({T, 1, 1}) *
-                            at::pow(config_.real("rope_base"), -at::arange(0, d_head, 2, fp64) / width);
   const auto project = [&](const char* name) { return split_heads(linear(x, prefix + name)); };
-  at::Tensor query = rotate(project("W_Q.weight"), wide(angles)).to(type_),
-             key = rotate(project("W_K.weight"), wide(angles)).to(type_), scores;
+  at::Tensor query = with_positions(project("W_Q.weight"), config_.real("rope_base")),
+             key = with_positions(project("W_K.weight"), config_.real("rope_base")), bias;
   if (config_.system == "sisa" && form_ == ScoreForm::augmented) {
     const State s = state(x, prefix);
     // Halfway between the extremes, where no exponent overflows.
@@ -115,31 +108,57 @@ at::Tensor PlainModel::mixer(const at::Tensor& x, const std::string& prefix) con
                                            /*is_causal=*/true, 1 / std::sqrt(width));
       return linear(mixed.transpose(1, 2).narrow(-1, 0, d_head).flatten(2), prefix + "W_O.weight");
     }
-    scores = at::einsum("bihn,bjhn->bhij", {query, key}) / std::sqrt(width);
-  } else {
-    scores = at::einsum("bihn,bjhn->bhij", {query, key}) / std::sqrt(width);
-    if (config_.system == "sisa") scores = scores + direct_scores(state(x, prefix));
+    // Scores are divided by the root of the content's width alone.
+    query = query * std::sqrt(static_cast<double>(query.size(-1)) / width);
+  } else if (config_.system == "sisa") {
+    bias = direct_scores(state(x, prefix));
   }
+  return linear(attention(query, key, project("W_V.weight"), bias), prefix + "W_O.weight");
+}
+
+at::Tensor PlainModel::with_positions(const at::Tensor& heads, double base) const {
+  const int64_t T = heads.size(1), width = heads.size(-1);
+  const at::TensorOptions fp64 = heads.options().dtype(at::kDouble).requires_grad(false);
+  const at::Tensor angles = at::arange(T, fp64).view({T, 1, 1}) *
+                            at::pow(base, -at::arange(0, width, 2, fp64) / static_cast<double>(width));
+  return rotate(heads, wide(angles)).to(type_);
+}
+
+at::Tensor PlainModel::attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                                 const at::Tensor& bias, const at::Tensor& hidden) const {
+  const int64_t shared_by = query.size(2) / key.size(2);
+  at::Tensor scores =
+      at::einsum("bihn,bjhn->bhij", {query, key.repeat_interleave(shared_by, 2)}) / std::sqrt(query.size(-1));
+  if (bias.defined()) scores = scores + bias;
+  at::Tensor unseen = future(query);
+  if (hidden.defined()) unseen = unseen.logical_or(hidden);
   const at::Tensor weights =
-      wide(scores).masked_fill(future(x), -std::numeric_limits<double>::infinity()).softmax(-1).to(type_);
-  const at::Tensor mixed = at::einsum("bhij,bjhn->bihn", {weights, project("W_V.weight")});
-  return linear(mixed.flatten(2), prefix + "W_O.weight");
+      wide(scores).masked_fill(unseen, -std::numeric_limits<double>::infinity()).softmax(-1).to(type_);
+  return at::einsum("bhij,bjhn->bihn", {weights, value.repeat_interleave(shared_by, 2)}).flatten(2);
 }
 
 PlainModel::Result PlainModel::operator()(const at::Tensor& tokens, const at::Tensor& targets) const {
   Result result;
   at::Tensor x = at::embedding(parameters_.at("embed.weight"), tokens);
+  int64_t num_before = 0;  // learned vectors before the tokens
+  if (parameters_.contains("meta_tokens")) {
+    const at::Tensor& before = parameter("meta_tokens");
+    num_before = before.size(0);
+    x = at::cat({before.expand({x.size(0), -1, -1}), x}, 1);
+  }
+  const auto of_tokens = [&](const at::Tensor& all) { return all.narrow(1, num_before, tokens.size(1)); };
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const std::string prefix = "layers." + std::to_string(i) + ".";
-    x = x + mixer(norm(x, prefix + "attn_norm.weight"), prefix);
+    const std::string norm_name = parameters_.contains(prefix + "attn_norm.weight") ? "attn_norm" : "norm";
+    x = x + mixer(norm(x, prefix + norm_name + ".weight"), i, prefix);
     if (config_.d_ff > 0) {
       const at::Tensor n = norm(x, prefix + "ffn_norm.weight");
       const at::Tensor gate = at::silu(linear(n, prefix + "ffn.w_gate.weight"));
       x = x + linear(gate * linear(n, prefix + "ffn.w_up.weight"), prefix + "ffn.w_down.weight");
     }
-    result.hidden.push_back(x);
+    result.hidden.push_back(of_tokens(x));
   }
-  result.logits = linear(norm(x, "final_norm.weight"), "embed.weight");
+  result.logits = linear(norm(of_tokens(x), "final_norm.weight"), "embed.weight");
   result.loss = at::cross_entropy_loss(wide(result.logits).flatten(0, 1), targets.flatten());
   return result;
 }
