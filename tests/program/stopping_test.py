@@ -45,18 +45,19 @@ class Stopping(ProgramTest):
 class DuringAnEvaluation(ProgramTest):
     def test_a_signal_during_an_evaluation_saves_and_stops(self):
         """The evaluation would take many seconds. It is made up for when the run goes on."""
-        data = self.folder / "data"
-        done = run("data", "prepare", self.shared / "text.jsonl", "--tokenizer", "bytes", "--output", data, "--validation", "0.5")
+        data, source = self.folder / "data", self.folder / "long.jsonl"
+        source.write_text("".join(json.dumps({"text": t}) + "\n" for t in text(1200)))
+        done = run("data", "prepare", source, "--tokenizer", "bytes", "--output", data, "--validation", "0.5")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         settings = [part for s in (f"data.sources=[{{path: {data}}}]", "model.d_model=192", "model.num_heads=4", "model.d_ff=512",
-                                   "model.num_layers=4", "train.micro_batch=1", "evaluation.every=2 steps",
+                                   "model.num_layers=6", "train.micro_batch=1", "evaluation.every=2 steps",
                                    "checkpoint.every=1000 steps", "train.max_tokens=1536 tokens", "train.warmup=2 steps")
                     for part in ("--set", s)]
         for ranks, step in ((None, 2), (2, 4)):  # in the middle, and at the end of the run
             output = self.folder / "run"
             process = start("train", self.recipe, "--output", output, *settings, ranks=ranks)
             wait_for_step(output / "metrics.jsonl", step)
-            time.sleep(1)
+            time.sleep(0.5)
             began = time.time()
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=TIMEOUT)
