@@ -41,21 +41,13 @@ void Checkpointer::after_step(const Progress& before, const Progress& now, bool 
   const bool chosen = passed(section_.save_at, before, now);
   if (chosen) kept_step_ = now.step;
   due_ = due_ || due || last;
-  const auto poll_or_wait = [&] {
-    attempt(now.step, !last, [&] {
-      if (chosen || last || !section_.asynchronous)
-        finished(wait());
-      else if (const auto report = saver_.poll())
-        finished(*report);
-    });
-  };
-  if (saver_.running()) {
-    if (due) ++num_waiting_;
-    poll_or_wait();
-    tell_if_stalled();
+  const bool waits = chosen || last || !section_.asynchronous;
+  if (saver_.running() && due) ++num_waiting_;
+  get_on(now.step, !last, waits);
+  if (!saver_.running()) {
+    add_held_out_loss();
+    get_on(now.step, !last, waits);
   }
-  add_held_out_loss();
-  if (saver_.running()) poll_or_wait();
   if (saver_.running() || !(due_ || chosen)) return;
   attempt(now.step, !last, [&] {
     start({.moments = due_, .keep = chosen});
@@ -64,11 +56,7 @@ void Checkpointer::after_step(const Progress& before, const Progress& now, bool 
 }
 
 void Checkpointer::poll() {
-  if (!saver_.running()) return;
-  attempt(saver_.step(), /*training_goes_on=*/true, [&] {
-    if (const auto report = saver_.poll()) finished(*report);
-  });
-  tell_if_stalled();
+  if (saver_.running()) get_on(saver_.step(), /*training_goes_on=*/true, /*waits=*/false);
 }
 
 void Checkpointer::evaluated(int64_t step, double held_out_loss) {
@@ -77,8 +65,19 @@ void Checkpointer::evaluated(int64_t step, double held_out_loss) {
 }
 
 void Checkpointer::finish_running(int64_t step) {
+  get_on(step, /*training_goes_on=*/false, /*waits=*/true);
+}
+
+// Asks after the save that is running, if one is, or waits for it.
+void Checkpointer::get_on(int64_t step, bool training_goes_on, bool waits) {
   if (!saver_.running()) return;
-  attempt(step, /*training_goes_on=*/false, [&] { finished(wait()); });
+  attempt(step, training_goes_on, [&] {
+    if (waits)
+      finished(wait());
+    else if (const auto report = saver_.poll())
+      finished(*report);
+  });
+  tell_if_stalled();
 }
 
 void Checkpointer::finish(int64_t step) {

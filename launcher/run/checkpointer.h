@@ -84,6 +84,7 @@ class Checkpointer {
   checkpoint::Retention retention() const {
     return {section_.keep_last, section_.keep_every, section_.keep_best};
   }
+  void get_on(int64_t step, bool training_goes_on, bool waits);
   void start(checkpoint::SaveOptions options);
   void add_held_out_loss();
   checkpoint::SaveReport wait();
