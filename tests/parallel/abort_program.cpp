@@ -1,5 +1,5 @@
 // Started as two ranks: rank 0 waits for ever in a barrier that rank 1 never enters, until a second thread of
-// rank 0 aborts. The test in CMakeLists.txt looks for what mpirun then prints.
+// rank 0 aborts. The test in CMakeLists.txt asks for the exit code 75 that mpirun then hands out.
 #include <chrono>
 #include <string_view>
 #include <thread>
