@@ -3,8 +3,10 @@ from harness import *
 
 
 class BadInput(ProgramTest):
+    ranks = (None,)  # the numbers of ranks that are tried; None: without mpirun
+
     def refuse_recipe(self, *arguments, says, recipe=None):
-        for ranks in (None, 2):
+        for ranks in self.ranks:
             output = self.folder / f"out-{ranks}"
             self.refused("train", recipe or self.recipe, "--output", output, *arguments, says=says, ranks=ranks)
             self.assertFalse((output / "checkpoints").exists() and any((output / "checkpoints").iterdir()))
@@ -56,11 +58,11 @@ class BadInput(ProgramTest):
     def test_an_output_that_cannot_be_written(self):
         blocked = self.folder / "a-file"
         blocked.write_text("in the way")
-        for ranks in (None, 2):
+        for ranks in self.ranks:
             self.refused("train", self.recipe, "--output", blocked / "run", ranks=ranks, says="a-file")
         self.assertEqual(blocked.read_text(), "in the way")
         (self.folder / "odd" / "metrics.jsonl").mkdir(parents=True)
-        for ranks in (None, 2):
+        for ranks in self.ranks:
             self.refused("train", self.recipe, "--output", self.folder / "odd", ranks=ranks, says="metrics.jsonl")
 
     def test_a_checkpoint_of_another_model(self):
@@ -68,7 +70,7 @@ class BadInput(ProgramTest):
         self.train("run", *short)
         checkpoint = self.folder / "run" / "checkpoints" / "step-10" / "master.h5"
         before = checkpoint.read_bytes()
-        for ranks in (None, 2):
+        for ranks in self.ranks:
             self.refused("train", self.recipe, "--output", self.folder / "run", "--set", "model.d_model=64", ranks=ranks,
                          says=["is of another model than this recipe's: embed.weight is \\(257, 32\\) there"])
         self.assertEqual(checkpoint.read_bytes(), before)
@@ -83,6 +85,11 @@ class BadInput(ProgramTest):
         self.refused("train", self.recipe, "--output", self.folder / "o", "--no-such-option", says="no-such-option")
         self.refused("train", self.recipe, "--output", self.folder / "o", "--stop-after", "3 lemons", says="3 lemons")
         self.refused("train", self.recipe, "--output", self.folder / "o", "--resume", "maybe", says="maybe")
+
+
+@slow
+class BadInputOnRanks(BadInput):
+    ranks = (2,)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,11 @@ class Determinism(ProgramTest):
         self.train("halves", *LARGE, *options, ranks=ranks)
         self.assert_same_bits("halves", "whole")
 
+    @slow
     def test_one_rank(self):
         self.check()
 
+    @slow
     def test_two_ranks(self):
         self.check(ranks=2)
 

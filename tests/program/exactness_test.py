@@ -7,6 +7,7 @@ from harness import *
 STEPS = ("--set", "train.max_tokens=7680 tokens", "--set", "evaluation.every=10 steps")  # 20, with a checkpoint every 10
 
 
+@slow
 class Exactness(ProgramTest):
     def check(self, system, precision):
         name = f"{system}-{precision}"

@@ -39,6 +39,7 @@ class LostOutput(ProgramTest):
     def finish(self, arguments, **options):
         return subprocess.run(command(*arguments), stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, **options)
 
+    @slow
     def test_a_full_device(self):
         for arguments in self.commands():
             with self.subTest(" ".join(map(str, arguments[:2]))), open("/dev/full", "w") as full:
@@ -54,6 +55,7 @@ class LostOutput(ProgramTest):
                 self.assertEqual(done.returncode, 1, done.stderr)
                 self.assertIn("Standard output could not be written", done.stderr)
 
+    @slow
     def test_a_file_does_not_take_the_place_of_a_closed_output(self):
         target = self.folder / "weights.safetensors"
         done = self.finish(("checkpoint", "export", self.trained, "--output", target), preexec_fn=lambda: [os.close(d) for d in (0, 1)])
@@ -61,6 +63,7 @@ class LostOutput(ProgramTest):
         self.assertEqual(run("checkpoint", "export", self.trained, "--output", self.folder / "again.safetensors").returncode, 0)
         self.assertEqual(target.read_bytes(), (self.folder / "again.safetensors").read_bytes())
 
+    @slow
     def test_success_is_still_success(self):
         for arguments in self.commands():
             with self.subTest(" ".join(map(str, arguments[:2]))):
@@ -77,6 +80,7 @@ class LostOutput(ProgramTest):
 
 
 class LookingOnly(ProgramTest):
+    @slow
     def test_a_dry_run_leaves_nothing(self):
         self.train("run", *TWENTY)
         (self.folder / "run" / "lock").unlink()
@@ -102,7 +106,6 @@ class LookingOnly(ProgramTest):
 
 class EmptyValues(ProgramTest):
     def test_options_without_a_value(self):
-        self.train("run", *TWENTY)
         self.refused("train", self.recipe, "--output", "", says="--output")
         self.refused("train", self.recipe, "--from", "", "--output", self.folder / "x", says="--from")
         self.assertFalse((self.folder / "x").exists())
@@ -141,6 +144,7 @@ class SkippedSteps(ProgramTest):
             checkpoints = self.folder / output / "checkpoints"
             self.assertEqual(list(checkpoints.iterdir()), [])  # nothing useless was saved
 
+    @slow
     def test_a_short_run_that_trained_nothing_fails(self):
         broken = self.weights("broken.safetensors", lambda value: 3e38 if value > 0 else -3e38)
         done = self.train("run", "--set", f"run.init_from={broken}", "--set", "train.max_tokens=2688 tokens", expect=1)

@@ -10,6 +10,7 @@ from harness import *
 NEVER = 1 << 30
 
 
+@slow
 class FailingDisk(ProgramTest):
     def train_on(self, disk, output, *settings):
         """Trains with the calls of `disk`, "KIND:FIRST:LAST"; returns the finished process and its largest memory, in bytes."""

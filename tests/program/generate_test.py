@@ -2,6 +2,7 @@
 from harness import *
 
 
+@slow
 class Generate(ProgramTest):
     @classmethod
     def setUpClass(cls):

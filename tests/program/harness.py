@@ -86,6 +86,12 @@ class ProgramTest(unittest.TestCase):
         return done
 
 
+def slow(case):
+    """Marks a case, or a class of them, that only `scripts/test.sh --slow` runs (tests/run_cases.py)."""
+    case.is_slow = True
+    return case
+
+
 def command(*arguments, ranks=None):
     start = [BINARY, *map(str, arguments)]
     return start if ranks is None else ["mpirun", "-n", str(ranks), *start]
@@ -120,5 +126,5 @@ def wait_for_step(metrics, step):
     raise TimeoutError(f"step {step} never came")
 
 
-__all__ = ["BINARY", "ProgramTest", "run", "start", "command", "preloadable", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
+__all__ = ["BINARY", "ProgramTest", "run", "start", "command", "preloadable", "slow", "wait_for_step", "text", "json", "os", "pathlib", "shutil", "signal",
            "subprocess", "tempfile", "unittest", "RECIPE", "SAVED_WHEN_DUE", "TIMEOUT"]

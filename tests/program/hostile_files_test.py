@@ -69,6 +69,7 @@ class HostileTest(ProgramTest):
 
 
 @unittest.skipUnless(h5py and XXHASH, "h5py or libxxhash is not there")
+@slow
 class Checkpoints(HostileTest):
     """A sound checkpoint whose master file was edited and its checksum corrected."""
 
@@ -242,6 +243,7 @@ class Checkpoints(HostileTest):
                 self.ends_well(*arguments, f"{run_folder}@{step}")
 
 
+@slow
 class CheckpointsFurther(Checkpoints):
     """All edits with all commands, and many more edited bytes: minutes."""
 
@@ -303,6 +305,7 @@ class Files(HostileTest):
         os.mkfifo(folder / "a.bin")
         self.ends_well("data", "inspect", folder, statuses=(2,), says="is a pipe")
 
+    @slow
     def test_a_run_that_was_imported_without_sources(self):
         self.train("run", "--set", "train.max_tokens=3840 tokens")
         weights = self.folder / "a.safetensors"
@@ -327,6 +330,7 @@ class Files(HostileTest):
         self.assertNotIn("Internal error", printed)
 
 
+@slow
 class Further(HostileTest):
     def test_a_small_file_that_unpacks_to_gigabytes(self):
         for name, start_of_line in (("a.jsonl.gz", b'{"text": "'), ("a.txt.gz", b"")):

@@ -34,6 +34,7 @@ def write_raw(path, tensors, shapes={}):
     return path
 
 
+@slow
 class InitFrom(ProgramTest):
     @classmethod
     def setUpClass(cls):

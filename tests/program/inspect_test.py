@@ -77,6 +77,7 @@ class ForeignTest(ProgramTest):
         return done.stdout
 
 
+@slow
 class Training(ForeignTest):
     def test_every_kind_trains_as_our_own(self):
         losses, ours = self.train_on("ours", self.data)
@@ -146,6 +147,7 @@ class Training(ForeignTest):
                     self.assertNotIn("step", (output / "metrics.jsonl").read_text())
 
 
+@slow
 class Inspect(ForeignTest):
     def test_every_kind(self):
         train, held_out = self.tokens["train"], self.tokens["validation"]

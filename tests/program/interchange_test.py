@@ -79,6 +79,7 @@ class Interchange(ProgramTest):
 
 
 @unittest.skipIf(missing, missing)
+@slow
 class Safetensors(Interchange):
     def test_values_names_and_shapes(self):
         with h5py.File(self.base / "checkpoints" / "step-50" / "master.h5") as master:
@@ -140,7 +141,7 @@ class Safetensors(Interchange):
     def test_what_is_not_there(self):
         self.refuse_export("There is no run .*nowhere: no such folder", source=self.folder / "nowhere")
         self.refuse_export("Choose one of these steps: 30, 40, 50", source=f"{self.base}@7")
-        self.refuse_export("has no sound checkpoint yet", source=self.data)
+        self.refuse_export("has no checkpoint yet", source=self.data)
 
     def test_a_damaged_checkpoint(self):
         damaged = self.folder / "damaged"
@@ -176,6 +177,7 @@ class Safetensors(Interchange):
 
 
 @unittest.skipIf(missing, missing)
+@slow
 class SafetensorsFurther(Interchange):
     def test_runs_start_from_it(self):
         file, back = self.folder / "a.safetensors", self.folder / "back"
@@ -250,6 +252,7 @@ class SafetensorsFurther(Interchange):
 
 
 @unittest.skipIf(missing or not importlib.util.find_spec("transformers"), missing or "needs the Python package transformers")
+@slow
 class HuggingFace(Interchange):
     @classmethod
     def setUpClass(cls):
@@ -396,6 +399,7 @@ def script(name, *arguments):
 
 
 @unittest.skipIf(missing, missing)
+@slow
 class Scripts(Interchange):
     def parity(self, source, reference, *arguments, status=0, says=""):
         done = script("parity", source, "--module", reference, *arguments)

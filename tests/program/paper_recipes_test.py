@@ -18,6 +18,7 @@ def recipes(scale):
             if path.name != "base.yaml"]
 
 
+@slow
 class PaperRecipes(ProgramTest):
     def run_three_steps(self, name, *arguments):
         """Returns the merged recipe's text."""

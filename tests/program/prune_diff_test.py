@@ -4,6 +4,7 @@ from harness import *
 FIVE = ("--set", "checkpoint.every=10 steps", "--set", "checkpoint.keep_last=5", "--set", "evaluation.every=10 steps")
 
 
+@slow
 class PruneDiff(ProgramTest):
     @classmethod
     def setUpClass(cls):

@@ -5,36 +5,47 @@ from harness import *
 
 
 class Ranks(ProgramTest):
+    steps = 20
+    sharded, replicated, uneven = (3,), (2,), (3,)  # numbers of ranks that are tried
+
     def assert_same_curve(self, output, reference):
         losses = self.losses(output)
         self.assertEqual(len(losses), len(reference))
         for step, (a, b) in enumerate(zip(losses, reference), 1):
             self.assertLess(abs(a - b), 1e-5 * abs(b), f"{output}, step {step}: {a} and {b}")
 
-    def test_losses_of_50_steps_agree(self):
-        self.train("alone")
+    def test_losses_agree(self):
+        length = ("--set", f"train.max_tokens={self.steps * 384} tokens")
+        self.train("alone", *length)
         reference = self.losses("alone")
-        self.assertEqual(len(reference), 50)
+        self.assertEqual(len(reference), self.steps)
         self.assertLess(reference[-1], reference[0] - 1.5)  # it learns, so that agreement says something
-        for ranks in (1, 2, 3, 4):
-            self.train(f"sharded-{ranks}", ranks=ranks)
+        for ranks in self.sharded:
+            self.train(f"sharded-{ranks}", *length, ranks=ranks)
             self.assert_same_curve(f"sharded-{ranks}", reference)
-        for ranks in (2, 3):
-            self.train(f"replicated-{ranks}", "--set", "optimizer.sharded=false", ranks=ranks)
+        for ranks in self.replicated:
+            self.train(f"replicated-{ranks}", *length, "--set", "optimizer.sharded=false", ranks=ranks)
             self.assert_same_curve(f"replicated-{ranks}", reference)
 
     def test_a_batch_that_does_not_divide_evenly(self):
         ten_samples = ("--set", "train.batch=320 tokens", "--set", "train.max_tokens=3200 tokens")
         self.train("alone", *ten_samples)
-        for ranks in (3, 4):
+        for ranks in self.uneven:
             self.train(f"ranks-{ranks}", *ten_samples, ranks=ranks)
             self.assert_same_curve(f"ranks-{ranks}", self.losses("alone"))
 
+    @slow
     def test_the_micro_batch_does_not_matter(self):
         short = ("--set", "train.max_tokens=3840 tokens")
         self.train("five", *short)
         self.train("twelve", *short, "--set", "train.micro_batch=12")
         self.assert_same_curve("twelve", self.losses("five"))
+
+
+@slow
+class RanksFurther(Ranks):
+    steps = 50
+    sharded, replicated, uneven = (1, 2, 4), (3,), (4,)
 
 
 class Agreement(ProgramTest):
@@ -61,31 +72,35 @@ class Agreement(ProgramTest):
         self.started_apart(["train", self.recipe, "--output", output], ["train", other, "--output", output], says=says)
         self.assertFalse(output.exists())
 
+    def test_settings(self):
+        train = ["train", self.recipe, "--output", self.folder / "out"]
+        self.started_apart(train, [*train, "--set", "train.micro_batch=3"], ranks=3,
+                           says=["train.micro_batch is 3 on rank 1 and 5 on rank 0", "So does rank 2"])
+
     def test_recipes(self):
         self.recipes_apart(("seed: 7", "seed: 8"), ("5e-3", "6e-3"),
                            says=[r"Rank 1 \(.*\) differs from rank 0 \(.*\): run.seed is 8 on rank 1 and 7 on rank 0; "
                                  r"optimizer.learning_rate is 0.006 on rank 1 and 0.005 on rank 0; .*one recipe"])
 
+    @slow
     def test_a_recipe_that_used_to_hang(self):
         self.recipes_apart(("19200 tokens", "3840 tokens"), says="train.max_tokens is 3840 tokens on rank 1 and 19200 tokens on rank 0")
 
+    @slow
     def test_a_recipe_that_used_to_fail_in_mpi(self):
         self.recipes_apart(("every: 25 steps", "every: 20 steps"), says="evaluation.every is 20 steps on rank 1 and 25 steps on rank 0")
 
     def test_a_recipe_that_only_one_rank_can_read(self):
         self.recipes_apart(("seed: 7", "sead: 7"), says=r"Rank 1 \(.*\): .*section 'run' has no key 'sead'")
 
-    def test_settings(self):
-        train = ["train", self.recipe, "--output", self.folder / "out"]
-        self.started_apart(train, [*train, "--set", "train.micro_batch=3"], ranks=3,
-                           says=["train.micro_batch is 3 on rank 1 and 5 on rank 0", "So does rank 2"])
-
+    @slow
     def test_options(self):
         train = ["train", self.recipe, "--output", self.folder / "out"]
         self.started_apart([*train, "--stop-after", "3 steps"], train, says="--stop-after is not given on rank 1 and 3 steps on rank 0")
         self.started_apart(train, [*train[:-1], self.folder / "elsewhere"], says="--output is .*elsewhere on rank 1 and .*out on rank 0")
         self.started_apart(train, [*train, "--resume", "never"], says="--resume is never on rank 1 and auto on rank 0")
 
+    @slow
     def test_commands(self):
         self.train("run", "--stop-after", "2 steps")
         run_folder = self.folder / "run"
@@ -96,6 +111,7 @@ class Agreement(ProgramTest):
         self.started_apart(["evaluate", run_folder], ["evalute", run_folder], says="the command line is `sisa evalute .*` on rank 1")
         self.started_apart(["trian"], ["train", self.recipe], says="the command is train on rank 1 and not given on rank 0")
 
+    @slow
     def test_data(self):
         copies = [self.folder / name for name in ("a", "b")]
         for copy, seed in zip(copies, (1, 2)):
@@ -111,6 +127,7 @@ class Agreement(ProgramTest):
         self.assertRegex(done.stderr, "Rank 1 .* differs from rank 0 .*the fingerprint of data, training tokens, is [0-9a-f]{16} on rank 1 and "
                                       "[0-9a-f]{16} on rank 0; .*held-out tokens.*same data")
 
+    @slow
     def test_folders_that_are_not_shared(self):
         for name in ("a", "b"):
             (self.folder / name).mkdir()

@@ -8,6 +8,7 @@ TWENTY = ("--set", "train.max_tokens=7680 tokens")
 TEN = (*TWENTY, "--stop-after", "10 steps")
 
 
+@slow
 class ResumeChanges(ProgramTest):
     def resumed(self, *arguments, output="run", ranks=None, expect=0):
         return self.train(output, *TWENTY, *arguments, ranks=ranks, expect=expect)

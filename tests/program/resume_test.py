@@ -12,6 +12,7 @@ class Resume(ProgramTest):
         self.train("halves", *TWENTY, "--resume", "auto", ranks=2)
         self.assertEqual(self.losses("halves"), self.losses("whole"))
 
+    @slow
     def test_another_number_of_ranks(self):
         self.train("whole", *TWENTY)
         self.train("mixed", *TWENTY, "--stop-after", "6 steps", ranks=2)
@@ -24,12 +25,14 @@ class Resume(ProgramTest):
         self.assertEqual([r["step"] for r in records], list(range(1, 21)))
         self.assertEqual([r["samples"] for r in records], [12 * s for s in range(1, 21)])
 
+    @slow
     def test_a_given_step(self):
         self.train("run", *TWENTY)
         first = self.losses("run")
         self.train("run", *TWENTY, "--resume", "10")
         self.assertEqual(self.losses("run")[20:], first[10:])
 
+    @slow
     def test_a_finished_run_is_left_alone(self):
         self.train("run", *TWENTY)
         before = self.losses("run")
@@ -37,11 +40,13 @@ class Resume(ProgramTest):
         self.assertIn("20", done.stdout)
         self.assertEqual(self.losses("run"), before)
 
+    @slow
     def test_never_refuses_to_overwrite(self):
         self.train("run", *TWENTY)
         self.refused("train", self.recipe, *TWENTY, "--output", self.folder / "run", "--resume", "never",
                      says="already holds checkpoints")
 
+    @slow
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
         process = start("train", self.recipe, "--output", self.folder / "run", ranks=2)
         wait_for_step(self.folder / "run" / "metrics.jsonl", 12)
@@ -52,6 +57,7 @@ class Resume(ProgramTest):
         by_step = {r["step"]: r["loss"] for r in self.metrics("run") if "event" not in r}  # a repeated step: the later record
         self.assertEqual([by_step[s] for s in range(1, 51)], self.losses("whole"))
 
+    @slow
     def test_a_rank_that_dies_takes_the_run_with_it(self):
         process = start("train", self.recipe, "--output", self.folder / "run", "--set", "train.max_tokens=38M tokens",
                         "--set", "log.every=1000", ranks=2)
@@ -63,6 +69,7 @@ class Resume(ProgramTest):
         self.assertNotEqual(process.returncode, 0)
         self.train("run", "--stop-after", "1 steps", "--set", "train.max_tokens=38M tokens", ranks=2)  # what was saved is sound
 
+    @slow
     def test_a_damaged_checkpoint_is_passed_over(self):
         self.train("run", *TWENTY)
         newest = self.folder / "run" / "checkpoints" / "step-20" / "rank-00000.h5"
@@ -92,6 +99,7 @@ class Resume(ProgramTest):
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertNotIn("sisa train", done.stderr)
 
+    @slow
     def test_verify_reads_every_checkpoint(self):
         self.train("run", *TWENTY)
         self.assertEqual(run("checkpoint", "verify", self.folder / "run").stdout.count(": sound, "), 2)

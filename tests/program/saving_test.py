@@ -12,6 +12,7 @@ class Saving(ProgramTest):
         lines = [line.split() for line in done.stdout.splitlines()]
         return {int(line[1].replace(",", "")): "weights" not in line for line in lines}
 
+    @slow
     def test_weights_at_chosen_steps_stay(self):
         self.train("run", *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=doubling", "--set", "checkpoint.keep_last=1")
         self.assertEqual(self.steps("run"), {1: False, 2: False, 4: False, 8: False, 16: False, 32: False, 50: True})
@@ -20,6 +21,7 @@ class Saving(ProgramTest):
         self.assertEqual(self.steps("listed"), {3: False, 14: False, 20: True})
         self.assertEqual(self.losses("run")[:6], self.losses("listed")[:6])  # before the schedules part
 
+    @slow
     def test_retention(self):
         # 50 steps of 384 tokens, a checkpoint every 5: steps 20 and 40 are the first after 7,500 and 15,000 tokens.
         self.train("run", *SAVED_WHEN_DUE, "--set", "checkpoint.every=5 steps", "--set", "evaluation.every=5 steps",
@@ -28,6 +30,7 @@ class Saving(ProgramTest):
         best = min(losses, key=losses.get)
         self.assertEqual(sorted(self.steps("run")), sorted({20, 40, 45, 50, best}))
 
+    @slow
     def test_what_a_save_costs_is_in_the_metrics(self):
         self.train("run", *TWENTY)
         saves = [r for r in self.metrics("run") if r.get("event") == "checkpoint"]
@@ -37,6 +40,7 @@ class Saving(ProgramTest):
             self.assertGreater(record["mb_per_second"], 0)
             self.assertLessEqual(record["seconds_blocked"], record["seconds"] + 1)
 
+    @slow
     def test_waiting_for_the_disk_changes_nothing_else(self):
         self.train("asynchronous", *TWENTY, ranks=2)
         self.train("waiting", *TWENTY, *SAVED_WHEN_DUE, ranks=2)
@@ -69,6 +73,7 @@ class Saving(ProgramTest):
         self.train("run", *settings)
         self.assertEqual(sorted(p.name for p in (self.folder / "run" / "checkpoints").glob("step-*")), ["step-20", "step-5"])
 
+    @slow
     def test_children_refused(self):
         self.train("parent", *TWENTY, *SAVED_WHEN_DUE, "--set", "checkpoint.save_at=[5 steps]")
         parent = self.folder / "parent"
@@ -82,6 +87,7 @@ class Saving(ProgramTest):
         self.refused("train", "--from", parent, self.recipe, "--set", "model.d_ff=64", "--output", self.folder / "x", ranks=2,
                      says="is of another model")
 
+    @slow
     def test_a_disk_that_refuses_does_not_stop_the_run(self):
         output = self.folder / "run"
         process = start("train", self.recipe, "--output", output, "--set", "train.max_tokens=153600 tokens", "--set", "log.every=1000")
@@ -101,6 +107,7 @@ class Saving(ProgramTest):
         self.assertGreater(len(failed), 2)
         self.assertIn(400, self.steps("run"))
 
+    @slow
     def test_an_end_that_cannot_be_saved_is_a_failure(self):
         output = self.folder / "run"
         process = start("train", self.recipe, "--output", output, "--set", "train.max_tokens=153600 tokens", "--set", "log.every=1000")

@@ -29,19 +29,26 @@ class Stopping(ProgramTest):
         self.assertEqual(process.wait(timeout=TIMEOUT), 128 + signal.SIGINT, error)
         self.assertTrue((output / "checkpoints" / f"step-{len(self.losses('run'))}" / "master.h5").exists())
 
-    def test_a_signal_to_mpirun_saves_on_all_ranks(self):
-        for number in (signal.SIGTERM, signal.SIGUSR1):  # mpirun passes both on
-            output = f"signal-{int(number)}"
-            process = start("train", self.recipe, "--output", self.folder / output, "--set", "train.max_tokens=38M tokens",
-                            "--set", "log.every=1000", ranks=2)  # while mpirun waits it takes no output, and a full pipe stops the ranks
-            wait_for_step(self.folder / output / "metrics.jsonl", 3)
-            process.send_signal(number)
-            out, err = process.communicate(timeout=TIMEOUT)
-            self.assertNotEqual(process.returncode, 0)
-            last = [r for r in self.metrics(output) if "event" not in r][-1]["step"]
-            self.assertTrue((self.folder / output / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
+    def mpirun_is_sent(self, number):
+        """Every rank is to save and stop: mpirun passes SIGTERM and SIGUSR1 on."""
+        process = start("train", self.recipe, "--output", self.folder / "run", "--set", "train.max_tokens=38M tokens",
+                        "--set", "log.every=1000", ranks=2)  # while mpirun waits it takes no output, and a full pipe stops the ranks
+        wait_for_step(self.folder / "run" / "metrics.jsonl", 3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertNotEqual(process.returncode, 0)
+        last = [r for r in self.metrics("run") if "event" not in r][-1]["step"]
+        self.assertTrue((self.folder / "run" / "checkpoints" / f"step-{last}" / "master.h5").exists(), out + err)
+
+    def test_mpirun_is_told_to_end(self):
+        self.mpirun_is_sent(signal.SIGTERM)
+
+    @slow
+    def test_mpirun_is_sent_a_users_signal(self):
+        self.mpirun_is_sent(signal.SIGUSR1)
 
 
+@slow
 class DuringAnEvaluation(ProgramTest):
     def test_a_signal_during_an_evaluation_saves_and_stops(self):
         """The evaluation would take many seconds. It is made up for when the run goes on."""

@@ -46,6 +46,7 @@ class Tasks(ProgramTest):
         for part in alone["parts"]:
             self.assertIn(f"{part['loss']:.4f}", done.stdout)
 
+    @slow
     def test_a_task_is_learned(self):
         recipe = self.write("[{task: selective_copying, num_data: 3, vocab_size: 8}]", "sisa")
         self.train("run", "--set", "train.max_tokens=300K", "--set", "train.batch=1024 tokens", "--set", "train.micro_batch=64",

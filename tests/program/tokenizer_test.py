@@ -129,6 +129,7 @@ class AgainstThePackage(Comparison):
 
 
 @unittest.skipUnless(Tokenizer, "needs the Python package tokenizers (tests/requirements.txt)")
+@slow
 class EveryCodePoint(Comparison):
     def test_every_code_point(self):
         split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
@@ -137,6 +138,7 @@ class EveryCodePoint(Comparison):
 
 
 @unittest.skipUnless(Tokenizer and NEOX and os.environ.get("SISA_TEXT"), "SISA_TOKENIZER and SISA_TEXT name no tokenizer and text")
+@slow
 class LongText(Comparison):
     def test_fifty_megabytes(self):
         texts = []
