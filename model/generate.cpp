@@ -109,7 +109,9 @@ void generate(LanguageModel& model, const std::vector<std::vector<int64_t>>& pro
   std::vector<int64_t> tokens(prompts.size());
   std::vector<bool> ended(prompts.size());
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    const at::Tensor logits = texts.logits();
+    at::Tensor logits = texts.logits();
+    if (options.vocab_size > 0 && options.vocab_size < logits.size(1))
+      logits = logits.narrow(1, 0, options.vocab_size);
     for (size_t p = 0; p < prompts.size(); ++p) {
       const common::RandomStream stream(options.seed + p, common::hash64("generate"));
       tokens[p] = choose_token(logits[static_cast<int64_t>(p)], options,

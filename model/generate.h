@@ -16,6 +16,8 @@ struct GenerateOptions {
   double top_p = 1;         // keep the fewest likeliest tokens whose probabilities reach p, 0 < p <= 1
   bool greedy = false;      // the likeliest token, always; temperature, top_k and top_p do not matter
   uint64_t seed = 0;        // draw i of prompt p depends on (seed + p, i) alone
+  int64_t vocab_size = 0;   // ids from this one on are never drawn, for tokenizers with fewer ids than the
+                            // model; 0: the model's
   int64_t stop_token = -1;  // ends a text when drawn; it is not passed on
 };
 

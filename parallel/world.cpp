@@ -2,14 +2,20 @@
 
 #include <c10/util/Exception.h>  // TORCH_INTERNAL_ASSERT
 #include <mpi.h>
+#include <pwd.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
+#include <optional>
 
 #include "common/error.h"
+#include "common/threads.h"
 #include "parallel/mpi_check.h"
 
 namespace sisa::parallel {
@@ -34,6 +40,33 @@ MPI_Op operation(World::Reduction reduction) {
   TORCH_INTERNAL_ASSERT(false, "unknown reduction");
 }
 
+// Open MPI asks for the user's home folder, and crashes where there is none, as in a container whose user is a
+// bare number.
+void give_home() {
+  const char* const home = std::getenv("HOME");
+  if ((home != nullptr && *home != '\0') || ::getpwuid(::geteuid()) != nullptr) return;
+  std::error_code error;
+  const std::filesystem::path temporary = std::filesystem::temp_directory_path(error);
+  ::setenv("HOME", error ? "/" : temporary.c_str(), /*overwrite=*/1);
+}
+
+int share_of_cores(MPI_Comm local, int rank, int size) {
+  constexpr int most = 1 << 14;  // cores of a host, one bit each
+  using Mask = std::array<uint8_t, most / 8>;
+  Mask mine = {};
+  for (const int core : common::allowed_cores())
+    if (core < most) mine[static_cast<size_t>(core) / 8] |= static_cast<uint8_t>(1u << (core % 8));
+  std::vector<Mask> all(static_cast<size_t>(size));
+  SISA_MPI_CHECK(MPI_Allgather(mine.data(), most / 8, MPI_BYTE, all.data(), most / 8, MPI_BYTE, local));
+  std::vector<std::vector<int>> allowed(all.size());
+  for (size_t r = 0; r < all.size(); ++r)
+    for (int core = 0; core < most; ++core)
+      if ((all[r][static_cast<size_t>(core) / 8] >> (core % 8) & 1u) != 0) allowed[r].push_back(core);
+  const int fair = common::fair_cores(allowed, static_cast<size_t>(rank));
+  const std::optional<double> quota = common::cpu_quota();  // which the ranks of a host share
+  return quota ? std::clamp(static_cast<int>(*quota / size), 1, fair) : fair;
+}
+
 }  // namespace
 
 void check_mpi(int code, const char* expression) {
@@ -50,6 +83,10 @@ World::World() {
   int initialised = 0;
   SISA_MPI_CHECK(MPI_Initialized(&initialised));
   TORCH_INTERNAL_ASSERT(!initialised, "a process can have one World only");
+  give_home();
+  // A rank that waits lets others run. Open MPI does so by itself only where there are more ranks than cores,
+  // and not where ranks have several threads or other programs compute.
+  ::setenv("OMPI_MCA_mpi_yield_when_idle", "1", /*overwrite=*/0);
   int provided = MPI_THREAD_SINGLE;
   SISA_MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
   SISA_MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
@@ -64,6 +101,7 @@ World::World() {
   SISA_MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local));
   SISA_MPI_CHECK(MPI_Comm_rank(local, &local_rank_));
   SISA_MPI_CHECK(MPI_Comm_size(local, &local_size_));
+  core_share_ = share_of_cores(local, local_rank_, local_size_);
   SISA_MPI_CHECK(MPI_Comm_free(&local));
   host_ = processor_name();
 }

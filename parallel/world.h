@@ -42,6 +42,9 @@ class World {
   int local_rank() const { return local_rank_; }  // number among the ranks of this host
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
+  // The cores that this rank can keep busy while the other ranks of the host do the same, by affinity masks and
+  // control groups; at least 1.
+  int core_share() const { return core_share_; }
   bool is_root() const { return rank_ == 0; }
   // This rank's part [begin, end) of `count` things: [r count / n, (r + 1) count / n).
   std::pair<int64_t, int64_t> share(int64_t count) const {
@@ -78,6 +81,7 @@ class World {
  private:
   mutable CollectiveStatus collective_status_;  // the calls that it describes are const
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  int core_share_ = 1;
   std::string host_;
 };
 

@@ -43,9 +43,9 @@ void add_options(Options& options, CheckpointProbeArguments& arguments) {
       "A checkpoint's logits, loss and gradients on random tokens, in fp64: see scripts/parity.py");
   add_run(options, arguments.run);
   options.add("--output", arguments.output, "FILE", "safetensors file to write or replace").required();
-  options.add("--sequences", arguments.sequences, "N", "how many").range(1, 1 << 20).show_default();
-  options.add("--length", arguments.length, "N", "tokens of each").range(1, 1 << 20).show_default();
-  options.add("--seed", arguments.seed, "N", "decides the tokens").show_default();
+  options.whole("--sequences", arguments.sequences, "N", "how many", 1, 1 << 20).show_default();
+  options.whole("--length", arguments.length, "N", "tokens of each", 1, 1 << 20).show_default();
+  options.whole("--seed", arguments.seed, "N", "decides the tokens", 0, any_seed).show_default();
 }
 
 int run(const CheckpointProbeArguments& arguments, const parallel::World& world) {

@@ -112,7 +112,7 @@ void add_options(Options& options, CheckpointPruneArguments& arguments) {
   options.describe("Remove checkpoints that no rule keeps, and what killed runs left; quicker with mpirun");
   options.add("RUN", arguments.run, "RUN", "a run's folder").required();
   const Option last =
-      options.add("--keep-last", retention.keep_last, "K", "keep the newest K [all]").range(1, 1'000'000);
+      options.whole("--keep-last", retention.keep_last, "K", "keep the newest K [all]", 1, 1'000'000);
   options
       .read("--keep-every", "TOKENS", "keep also the first at or after each multiple of so many tokens",
             [&retention](const std::string& text) {

@@ -97,8 +97,8 @@ void add_options(Options& options, DataInspectArguments& arguments) {
                    throw Error("'{}' is neither train nor validation.", text);
                  arguments.split = text == "train" ? data::Split::train : data::Split::validation;
                });
-  options.add("--first", arguments.first, "N", "the token to show from").not_negative().show_default();
-  options.add("--count", arguments.count, "N", "tokens to show").range(1, 1 << 20).show_default();
+  options.whole("--first", arguments.first, "N", "the token to show from", 0, any_count).show_default();
+  options.whole("--count", arguments.count, "N", "tokens to show", 1, 1 << 20).show_default();
   options.flag("--check,!--no-check", arguments.check,
                "read every id and compare checksums; --no-check: headers only [check]");
   options.flag("--counts", arguments.counts, "show the most frequent ids and how many never occur");

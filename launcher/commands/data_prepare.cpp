@@ -15,7 +15,6 @@
 
 #include "common/error.h"
 #include "common/quantity.h"
-#include "common/threads.h"
 #include "data/prepare/prepare.h"
 #include "data/tokenizer/make_tokenizer.h"
 #include "data/tokenizer/tokenizer.h"
@@ -109,8 +108,8 @@ void add_options(Options& options, DataPrepareArguments& arguments) {
                });
   options.flag("--deduplicate", arguments.deduplicate,
                "drop documents whose text came before; takes 24 bytes of memory a document");
-  options.add("--threads", arguments.threads, "N", "threads of each rank [its share of the host's cores]")
-      .range(1, 1 << 12);
+  options.whole("--threads", arguments.threads, "N", "threads of each rank [its share of the host's cores]",
+                1, 1 << 12);
   options.footer("Killed on the way, it goes on when the same command is run again.");
 }
 
@@ -126,8 +125,7 @@ int run(const DataPrepareArguments& arguments, const parallel::World& world) {
                              .on_error = arguments.skip_errors ? data::OnError::skip : data::OnError::stop,
                              .deduplicate = arguments.deduplicate,
                              .tokenizer_name = arguments.tokenizer,
-                             .threads = arguments.threads > 0 ? arguments.threads
-                                                              : common::threads_of_rank(world.local_size())},
+                             .threads = arguments.threads > 0 ? arguments.threads : world.core_share()},
         *tokenizer);
   });
   std::string job = preparation->job();

@@ -57,15 +57,22 @@ void add_options(Options& options, GenerateArguments& arguments) {
   prompt.add("--prompt", arguments.prompts, "TEXT", "text to continue; several continue at once")
       .may_be_empty();
   prompt.add("--prompt-file", arguments.prompt_files, "FILE", "file that holds one");
-  options.add("--max-tokens", sampling.max_tokens, "N", "tokens to generate, at most").show_default();
-  options.add("--temperature", sampling.temperature, "X", "divides the logits; above 0").show_default();
-  options.add("--top-k", sampling.top_k, "K", "draw among the K likeliest tokens; 0: all").show_default();
+  options.whole("--max-tokens", sampling.max_tokens, "N", "tokens to generate, at most", 1, any_count)
+      .show_default();
   options
-      .add("--top-p", sampling.top_p, "P",
-           "draw among the fewest tokens with probability P together; up to 1")
+      .number("--temperature", sampling.temperature, "X", "divides the logits", common::above(0),
+              common::without_end())
+      .show_default();
+  options.whole("--top-k", sampling.top_k, "K", "draw among the K likeliest tokens; 0: all", 0, any_count)
+      .show_default();
+  options
+      .number("--top-p", sampling.top_p, "P", "draw among the fewest tokens with probability P together",
+              common::above(0), common::to(1))
       .show_default();
   options.flag("--greedy", sampling.greedy, "always the likeliest token");
-  options.add("--seed", sampling.seed, "N", "decides the draws; prompt p, from 0, draws with N + p")
+  options
+      .whole("--seed", sampling.seed, "N", "decides the draws; prompt p, from 0, draws with N + p", 0,
+             any_seed)
       .show_default();
 }
 
@@ -103,6 +110,7 @@ int run(const GenerateArguments& arguments, const parallel::World& world) {
     tokenizer->encode(prompt, tokens);
     ids.emplace_back(tokens.begin(), tokens.end());
   }
+  options.vocab_size = tokenizer->vocab_size();
   options.stop_token = tokenizer->end_of_document();
   Page page(prompts);
   model::generate(*trained.model, ids, options, trained.device, [&](size_t prompt, int64_t token) {

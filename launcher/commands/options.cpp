@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -20,16 +22,6 @@ const std::string not_empty = "not empty";  // the name of the check
 
 Option Option::required() const {
   option_->required();
-  return *this;
-}
-
-Option Option::range(int low, int high) const {
-  option_->check(CLI::Range(low, high));
-  return *this;
-}
-
-Option Option::not_negative() const {
-  option_->check(CLI::NonNegativeNumber);
   return *this;
 }
 
@@ -71,23 +63,55 @@ Option Options::add(const std::string& name, Value& value, const std::string& ty
   constexpr bool several =
       std::is_same_v<Value, std::vector<std::string>> || std::is_same_v<Value, std::vector<fs::path>>;
   if (several && name.starts_with('-')) option.allow_extra_args(false);
-  constexpr bool text = several || std::is_same_v<Value, std::string> || std::is_same_v<Value, fs::path>;
   const auto check = [](const std::string& given) -> std::string {
     return given.empty() ? "it is given without a value (an empty text). Write one, or leave it out" : "";
   };
-  if (text) option.check(CLI::Validator(check, /*description=*/"", not_empty));
+  option.check(CLI::Validator(check, /*description=*/"", not_empty));
   return Option(option);
 }
 template Option Options::add(const std::string&, std::string&, const std::string&, const std::string&);
 template Option Options::add(const std::string&, fs::path&, const std::string&, const std::string&);
-template Option Options::add(const std::string&, int&, const std::string&, const std::string&);
-template Option Options::add(const std::string&, int64_t&, const std::string&, const std::string&);
-template Option Options::add(const std::string&, uint64_t&, const std::string&, const std::string&);
-template Option Options::add(const std::string&, double&, const std::string&, const std::string&);
 template Option Options::add(const std::string&, std::vector<std::string>&, const std::string&,
                              const std::string&);
 template Option Options::add(const std::string&, std::vector<fs::path>&, const std::string&,
                              const std::string&);
+
+// The library's own reading of numbers takes 010 for eight and -1 for the largest unsigned number.
+template <typename Number, typename Accepted>
+CLI::Option& Options::add_number(const std::string& name, Number& value, const std::string& help,
+                                 const std::string& expected, const Accepted& accepted) {
+  const auto read = [name, &value, expected, accepted](const std::string& text) {
+    Number found{};
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), found);
+    if (error != std::errc() || stop != text.data() + text.size() || !accepted(found))
+      throw CLI::ValidationError(name, fmt::format("'{}' is given, but it must be {}.", text, expected));
+    value = found;
+  };
+  CLI::Option& option = *app_.add_option_function<std::string>(name, read, help);
+  return *option.default_function([&value] { return fmt::format("{}", value); });
+}
+
+template <typename Whole>
+Option Options::whole(const std::string& name, Whole& value, const std::string& type, const std::string& help,
+                      std::type_identity_t<Whole> low, std::type_identity_t<Whole> high) {
+  const std::string expected = fmt::format("a whole number from {} to {}", low, high);
+  const auto accepted = [=](Whole found) { return low <= found && found <= high; };
+  return Option(*add_number(name, value, help, expected, accepted).type_name(type));
+}
+template Option Options::whole(const std::string&, int&, const std::string&, const std::string&, int, int);
+template Option Options::whole(const std::string&, int64_t&, const std::string&, const std::string&, int64_t,
+                               int64_t);
+template Option Options::whole(const std::string&, uint64_t&, const std::string&, const std::string&,
+                               uint64_t, uint64_t);
+
+Option Options::number(const std::string& name, double& value, const std::string& type,
+                       const std::string& help, const common::Bound& low, const common::Bound& high) {
+  std::string expected = fmt::format("a number {} {}", low.included ? "from" : "above", low.value);
+  expected +=
+      std::isfinite(high.value) ? fmt::format("{} {}", high.included ? " to" : " and below", high.value) : "";
+  const auto accepted = [=](double found) { return common::within(found, low, high); };
+  return Option(*add_number(name, value, help, expected, accepted).type_name(type));
+}
 
 Option Options::read(const std::string& name, const std::string& type, const std::string& help,
                      std::function<void(const std::string&)> read) {

@@ -3,15 +3,20 @@
 //
 //   void add_options(Options& options, PlanArguments& arguments) {
 //     options.describe("Show what a recipe amounts to");
-//     options.add("--ranks", arguments.ranks, "N", "plan for so many ranks").range(1, 1 << 20);
+//     options.whole("--ranks", arguments.ranks, "N", "plan for so many ranks", 1, 1 << 20);
 //   }
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
+
+#include "common/bound.h"
 
 namespace CLI {
 class App;
@@ -26,8 +31,6 @@ class Option {
   explicit Option(CLI::Option& option) : option_(&option) {}
 
   Option required() const;
-  Option range(int low, int high) const;       // whole numbers, both ends allowed
-  Option not_negative() const;                 // 0 is allowed
   Option show_default() const;                 // the help shows the value that the argument has now
   Option needs(const Option& other) const;     // is refused without `other`
   Option replaces(const Option& other) const;  // where this one is given, `other` is no longer required
@@ -47,12 +50,19 @@ class Options {
   void before_footer(const std::string& text);  // stands before what ends the help
 
   // An option, "--name", or a positional argument, "NAME". `type` is what the help shows for the value, such
-  // as "FILE". Value is a string, a path, int, int64_t, uint64_t or double, or a vector of strings or paths.
+  // as "FILE". Value is a string, a path, or a vector of either.
   // An option whose value is a vector takes one item each time that it is given; a positional argument takes
   // all that follow. An empty text, which a script's unset variable makes, is refused: most arguments hold ""
   // where nothing was given.
   template <typename Value>
   Option add(const std::string& name, Value& value, const std::string& type, const std::string& help);
+  // A whole number from `low` to `high`, written in decimal digits. Whole is int, int64_t or uint64_t.
+  template <typename Whole>
+  Option whole(const std::string& name, Whole& value, const std::string& type, const std::string& help,
+               std::type_identity_t<Whole> low, std::type_identity_t<Whole> high);
+  // A finite number within the bounds.
+  Option number(const std::string& name, double& value, const std::string& type, const std::string& help,
+                const common::Bound& low, const common::Bound& high);
   // The same for text in a form of its own. `read` throws Error if the text is wrong; the user sees its
   // message beside the option's name.
   Option read(const std::string& name, const std::string& type, const std::string& help,
@@ -64,10 +74,17 @@ class Options {
   Options group(const std::string& heading, size_t min, size_t max);
 
  private:
+  template <typename Number, typename Accepted>
+  CLI::Option& add_number(const std::string& name, Number& value, const std::string& help,
+                          const std::string& expected, const Accepted& accepted);
+
   CLI::App& app_;
 };
 
 // What several commands have in common.
+
+inline constexpr int64_t any_count = std::numeric_limits<int64_t>::max();
+inline constexpr uint64_t any_seed = std::numeric_limits<uint64_t>::max();
 
 void add_run(Options& options, std::string& run, const std::string& name = "RUN");  // RUN[@STEP]
 void add_overrides(Options& options, std::vector<std::string>& overrides);          // --set

@@ -10,8 +10,7 @@ namespace sisa::launcher {
 void add_options(Options& options, PlanArguments& arguments) {
   options.describe("Show what a recipe amounts to: parameters, memory, steps, FLOPs");
   add_recipe(options, arguments.recipe, arguments.overlays, arguments.overrides);
-  options.add("--ranks", arguments.ranks, "N", "plan for so many ranks [as many as run this]")
-      .range(1, 1 << 20);
+  options.whole("--ranks", arguments.ranks, "N", "plan for so many ranks [as many as run this]", 1, 1 << 20);
   options.flag("--print-recipe", arguments.print_recipe, "print the merged recipe only");
 }
 

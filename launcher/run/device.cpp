@@ -8,7 +8,9 @@
 #include <cstdlib>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "common/threads.h"
+#include "common/waiting.h"
 #include "launcher/run/gpu_name.h"
 #include "model/operations/fused.h"
 
@@ -37,8 +39,9 @@ at::Device open_gpu(const parallel::World& world) {
 }  // namespace
 
 at::Device open_device(const RunSection& run, const parallel::World& world) {
-  at::set_num_threads(run.threads > 0 ? static_cast<int>(run.threads)
-                                      : common::threads_of_rank(world.local_size()));
+  at::set_num_threads(run.threads > 0 ? static_cast<int>(run.threads) : world.core_share());
+  static std::optional<common::AdaptiveWaiting> waiting;
+  waiting.emplace(world.local_size() * at::get_num_threads() > common::available_cores());
   at::Context& context = at::globalContext();
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
@@ -56,7 +59,7 @@ at::Device open_device(const RunSection& run, const parallel::World& world) {
 }
 
 std::string device_name(const at::Device& device) {
-  return device.is_cuda() ? gpu_name(device) : fmt::format("CPU, {} threads", at::get_num_threads());
+  return device.is_cuda() ? gpu_name(device) : "CPU, " + common::counted(at::get_num_threads(), "thread");
 }
 
 std::optional<double> peak_flops(const std::string& name, common::Precision precision) {

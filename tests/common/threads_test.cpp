@@ -4,7 +4,11 @@
 #include <sched.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -44,22 +48,62 @@ TEST(ThreadsTest, AvailableCoresFollowTheAffinityMask) {
   EXPECT_EQ(available_cores(), before);
 }
 
-TEST(ThreadsTest, RanksShareTheHostsCores) {
-  for (int ranks = 1; ranks <= online_cores(); ++ranks) {
-    EXPECT_GE(threads_of_rank(ranks), 1);
-    EXPECT_LE(threads_of_rank(ranks) * ranks, online_cores());
-  }
-  if (available_cores() == online_cores()) {
-    EXPECT_EQ(threads_of_rank(1), online_cores());
-  }
-  EXPECT_EQ(threads_of_rank(10'000), 1);  // more ranks than cores
+TEST(ThreadsTest, RanksShareTheCoresThatSeveralMayRunOn) {
+  EXPECT_EQ(fair_cores({{0, 1, 2, 3}}, 0), 4);
+  const std::vector<std::vector<int>> bound = {{0, 1}, {2, 3, 4}};
+  EXPECT_EQ(fair_cores(bound, 0), 2);
+  EXPECT_EQ(fair_cores(bound, 1), 3);
+  const std::vector<std::vector<int>> same(3, {0, 1, 2, 3, 4, 5, 6, 7, 8});
+  for (size_t rank = 0; rank < 3; ++rank) EXPECT_EQ(fair_cores(same, rank), 3);
+  EXPECT_EQ(fair_cores({{0, 1}, {0, 1}, {0, 1}}, 1), 1);  // more ranks than cores
+  EXPECT_EQ(fair_cores({{0, 1, 2, 3}, {3}}, 0), 3);       // three of its own and half of one
 }
 
-TEST(ThreadsTest, ARankThatIsBoundToACoreStartsOneThread) {
-  const BoundToOneCore bound;
-  EXPECT_EQ(threads_of_rank(1), 1);
-  // A mask of its own is a rank's share already and is not divided again.
-  EXPECT_EQ(threads_of_rank(2), 1);
+// The folder of control groups as Linux shows it.
+class QuotaTest : public testing::Test {
+ protected:
+  QuotaTest() {
+    std::string name = "/tmp/sisa-quota-XXXXXX";
+    EXPECT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  ~QuotaTest() override { std::filesystem::remove_all(folder_); }
+
+  void write(const std::string& file, const std::string& text) const {
+    std::filesystem::create_directories((folder_ / file).parent_path());
+    std::ofstream(folder_ / file) << text;
+  }
+  std::optional<double> quota() const { return cpu_quota(folder_ / "cgroup", folder_ / "membership"); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST_F(QuotaTest, OfVersion2) {
+  EXPECT_EQ(quota(), std::nullopt);
+  write("membership", "0::/jobs/mine\n");
+  EXPECT_EQ(quota(), std::nullopt);
+  write("cgroup/jobs/mine/cpu.max", "max 100000\n");
+  EXPECT_EQ(quota(), std::nullopt);
+  write("cgroup/jobs/mine/cpu.max", "350000 100000\n");
+  EXPECT_EQ(quota(), 3.5);
+  write("cgroup/jobs/cpu.max", "200000 100000\n");  // the group above allows less
+  EXPECT_EQ(quota(), 2.0);
+}
+
+TEST_F(QuotaTest, OfAContainerWhoseGroupIsMountedAsTheTopmost) {
+  write("membership", "0::/\n");
+  write("cgroup/cpu.max", "150000 100000\n");
+  EXPECT_EQ(quota(), 1.5);
+}
+
+TEST_F(QuotaTest, OfVersion1) {
+  write("membership", "5:memory:/docker/a\n4:cpu,cpuacct:/docker/a\n0::/\n");
+  write("cgroup/cpu,cpuacct/docker/a/cpu.cfs_quota_us", "-1\n");
+  write("cgroup/cpu,cpuacct/docker/a/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(quota(), std::nullopt);
+  write("cgroup/cpu,cpuacct/docker/a/cpu.cfs_quota_us", "50000\n");
+  EXPECT_EQ(quota(), 0.5);
 }
 
 TEST(ThreadsTest, EachCallComesOnce) {

@@ -103,6 +103,21 @@ TEST_P(GenerateFrom, APromptAndItsOwnTokensUntilTheStop) {
   EXPECT_EQ(continued(bound, {{1, 2, 3}}, options)[0], Tokens(text.begin(), first));
 }
 
+TEST_P(GenerateFrom, IdsBeyondTheTokenizersAreNeverDrawn) {
+  BoundModel bound(tiny(GetParam()), common::Precision::fp64);
+  for (const std::string& name : bound.names()) bound.value(name).mul_(10);
+  const auto largest = [&](const GenerateOptions& options) {
+    int64_t found = 0;
+    for (const Tokens& text : continued(bound, {{1}, {2}, {3}, {4}}, options))
+      found = std::max(found, *std::max_element(text.begin(), text.end()));
+    return found;
+  };
+  EXPECT_EQ(largest({.max_tokens = 30}), 16);
+  EXPECT_EQ(largest({.max_tokens = 30, .vocab_size = 5}), 4);
+  EXPECT_LE(largest({.max_tokens = 30, .greedy = true, .vocab_size = 5}), 4);
+  EXPECT_EQ(largest({.max_tokens = 30, .vocab_size = 50}), 16);
+}
+
 TEST_P(GenerateFrom, SeveralPromptsAtOnceAsFromEachAlone) {
   BoundModel bound(tiny(GetParam()), common::Precision::fp64);
   for (const std::string& name : bound.names()) bound.value(name).mul_(10);

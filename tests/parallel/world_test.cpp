@@ -3,9 +3,11 @@
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "common/error.h"
+#include "common/threads.h"
 #include "tests/mpi_world.h"
 
 namespace sisa::tests {
@@ -35,6 +37,8 @@ TEST(World, KnowsItsPlace) {
   EXPECT_EQ(world().local_size(), world().size()) << "the tests run on one host";
   EXPECT_EQ(world().local_rank(), world().rank());
   EXPECT_FALSE(world().host().empty());
+  EXPECT_GE(world().core_share(), 1);
+  EXPECT_LE(world().core_share() * world().size(), std::max(world().size(), common::available_cores()));
   world().barrier();
 }
 

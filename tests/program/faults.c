@@ -13,6 +13,7 @@
  *     short         write at most 1000 bytes (checkpoints alone)
  *     slow          take 5 ms longer (likewise)
  *     hang          never return (likewise), as where a file server is gone
+ *   SISA_FAULT_USER=unknown   the user has no entry among the users, as in a container whose user is a bare number
  *   SISA_FAULT_READS=KIND:TEXT   opening a file whose path contains TEXT, to read it, fails: eacces, eio
  */
 #define _GNU_SOURCE
@@ -21,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -207,4 +209,8 @@ int unlinkat(int folder, const char* name, int flags) {
     snprintf(path, sizeof path, "%s/%s", path_of(folder, parent, sizeof parent), name);
   const char* const phase = strstr(path, "-deleted") ? "prune" : "";
   AROUND(phase, "unlinkat", path, NEXT(unlinkat)(folder, name, flags));
+}
+
+struct passwd* getpwuid(uid_t user) {
+  return getenv("SISA_FAULT_USER") != NULL ? NULL : NEXT(getpwuid)(user);
 }

@@ -1,4 +1,6 @@
 """Evaluating and generating from a finished run."""
+import re
+
 from harness import *
 
 
@@ -59,11 +61,18 @@ class Generate(ProgramTest):
         self.refused("generate", f"{self.run_folder}@7", "--prompt", "the ", says="these steps: 30, 40, 50")
 
     def test_options_out_of_range(self):
-        self.refused("generate", self.run_folder, "--prompt", "x", "--temperature", "0", says="temperature")
-        self.refused("generate", self.run_folder, "--prompt", "x", "--top-p", "2", says="top-p")
-        self.refused("generate", self.run_folder, "--prompt", "x", "--top-k", "-1", says="top-k")
-        self.refused("generate", self.run_folder, "--prompt", "x", "--max-tokens", "0", says="at least 1")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--temperature", "0", says="--temperature: '0' is given, but it must be a number above 0")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--top-p", "2", says="--top-p: '2' is given, but it must be a number above 0 to 1")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--top-k", "-1", says="--top-k: '-1' is given")
+        self.refused("generate", self.run_folder, "--prompt", "x", "--max-tokens", "0", says="--max-tokens: '0' is given, but it must be a whole number from 1")
         self.refused("generate", self.run_folder, "--prompt", "", says="prompt is empty")
+
+    def test_a_vocabulary_wider_than_the_tokenizers(self):
+        """As 50,304 for GPT-2's 50,257: the further tokens have no text, and an untrained model finds them as likely as others."""
+        self.train("wide", "--set", "model.vocab_size=2048", "--stop-after", "1 steps")
+        for choice in (("--seed", "1"), ("--greedy",)):
+            done = run("generate", self.folder / "wide", "--prompt", "the ", "--max-tokens", "50", *choice)
+            self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_overrides_change_the_stored_recipe(self):
         in_fp64 = run("evaluate", self.run_folder, "--set", "run.precision=fp64", "--set", "evaluation.tokens=320 tokens")
@@ -79,6 +88,40 @@ class Generate(ProgramTest):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(f"{last:.4f}", done.stdout)
             self.assertIn("bigram", done.stdout)
+
+    def test_a_text_of_ones_own(self):
+        """All of it is scored, nothing is written, and nothing is called held-out; the data of the run is not needed."""
+        documents = text(20, seed=9)
+        plain, lines, tokens = (self.folder / name for name in ("own.txt", "own.jsonl", "tokens"))
+        plain.write_text(documents[0])
+        lines.write_text("".join(json.dumps({"text": t}) + "\n" for t in documents))
+        done = run("data", "prepare", lines, "--tokenizer", "bytes", "--output", tokens, "--validation", "0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        before = sorted(self.run_folder.rglob("*"))
+        nothing = ("--set", "data.sources=[]")
+        scored = {}
+        for file, ranks in ((plain, None), (lines, None), (lines, 2), (tokens, None)):
+            done = run("evaluate", self.run_folder, "--file", file, *nothing, ranks=ranks)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertNotIn("held-out", done.stdout)
+            scored[file, ranks] = [line for line in done.stdout.splitlines() if re.search(r"nats|predicted|perplexity", line)]
+        self.assertEqual(scored[lines, None], scored[lines, 2])
+        numbers = [re.sub(r"\s+", " ", line) for line in scored[tokens, None]]
+        self.assertEqual(numbers, [re.sub(r"\s+", " ", line) for line in scored[lines, None]])
+        predicted = sum(len(t.encode()) + 1 for t in documents)  # a byte a token, and the end of each document
+        self.assertIn(f"tokens predicted {predicted:,} ", numbers[0])
+        self.assertRegex(" ".join(numbers), r"after 1 token .* after 16 to 31 tokens .* after 32 to 32 tokens")
+        self.assertEqual(sorted(self.run_folder.rglob("*")), before)
+
+    def test_a_text_of_ones_own_that_cannot_be_scored(self):
+        bad = self.folder / "bad.jsonl"
+        bad.write_text('{"text": "fine"}\n{"text": 5}\n')
+        empty = self.folder / "empty.txt"
+        empty.write_text("")
+        self.refused("evaluate", self.run_folder, "--file", self.folder / "none.txt", says="none.txt does not exist")
+        self.refused("evaluate", self.run_folder, "--file", bad, says="bad.jsonl, line 2 ", ranks=2)
+        self.refused("evaluate", self.run_folder, "--file", empty, says="empty.txt holds nothing to predict")
+        self.refused("evaluate", self.run_folder, "--file", bad, "--monitors", says="Leave out --file")
 
     def test_monitors(self):
         done = run("evaluate", self.run_folder, "--monitors", ranks=2)

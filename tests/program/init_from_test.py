@@ -149,7 +149,7 @@ class InitFrom(ProgramTest):
         self.refuse("no/such.safetensors", "run.init_from is no/such.safetensors, and there is no such file or folder")
         self.refuse(f"{self.base}@7", r"no checkpoint of step 7 in .*Choose one of these steps: 10, 20\.")
         self.refuse(f"{self.base}@last", "does not name a step")
-        self.refuse(self.data, "has no sound checkpoint yet")
+        self.refuse(self.data, "has no checkpoint yet")
 
     def test_a_damaged_checkpoint(self):
         damaged = self.folder / "damaged"

@@ -219,7 +219,7 @@ class SafetensorsFurther(Interchange):
                 path.write_text("mine") if output == "file" else path.mkdir(exist_ok=True)
                 self.refuse_export(f"{output} is there already. Remove it, or choose another --output", "--format", form, output=path)
         self.assertEqual((self.folder / "file").read_text(), "mine")
-        self.refused("checkpoint", "export", self.base, "--output", "", says="is there already")
+        self.refused("checkpoint", "export", self.base, "--output", "", says="--output: it is given without a value")
         link = self.folder / "link"
         link.symlink_to("nowhere")
         self.refuse_export("link is there already", output=link)
@@ -437,7 +437,7 @@ class Scripts(Interchange):
         self.parity(self.base, module(self.folder, "        raise ValueError('oops')\n"), status=2, says="ValueError: oops")
         self.parity(self.base, "absent.py:Network", status=2, says="FILE.py:CLASS with an existing file was expected")
         self.parity(self.base, module(self.folder, "") + "s", status=2, says="has no class Networks")
-        self.parity(self.folder, module(self.folder, ""), status=2, says="has no sound checkpoint yet")
+        self.parity(self.folder, module(self.folder, ""), status=2, says="has no checkpoint yet")
 
     def save_pt(self, content):
         torch.save(content, self.folder / "a.pt")
