@@ -23,9 +23,13 @@ struct Input {
   bool regular = true;         // false for a pipe and standard input, which can be read only once
   int64_t bytes = 0;           // the size of the file; 0 for a pipe
   int64_t time = 0;            // of the last change, in nanoseconds since 1970; 0 for a pipe
+  // What document_reader.h says of the content. Only if the file is large: small ones are looked into when
+  // they are read, since opening all of a million files beforehand takes long.
+  bool lines = false, packed = false;
 };
-// Throws Error if a path is not a readable file, or if standard input is named twice.
-std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths);
+// Looks into files that are larger than a block. Throws Error if a path is not a readable file, or if
+// standard input is named twice.
+std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths, int64_t block_bytes);
 
 // A part of the inputs that is read sequentially, as one block or several.
 struct Unit {
@@ -96,6 +100,7 @@ class BlockSource {
 struct BlockVisitor {
   std::function<void(size_t input, std::string_view text)> document;
   std::function<void(size_t input, int64_t line, const std::string& reason, std::string_view advice)> bad;
+  std::function<void(int64_t mark)> mark = {};
 };
 // Passes the documents of a block to the visitor. Returns the number of lines; 0 for a block of whole files.
 int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,

@@ -148,7 +148,7 @@ class Joiner {
       const Piece piece(pieces_[p]);
       const PieceInfo& info = piece.info();
       if (info.bad > 0 && manifest_.skipped_documents == 0)
-        manifest_.first_skipped = fmt::format("{}, line {} {}", stream_name(inputs_[info.bad_input].path),
+        manifest_.first_skipped = fmt::format("{}, line {}, {}", stream_name(inputs_[info.bad_input].path),
                                               lines[info.bad_input] + info.bad_line, piece.bad_reason());
       manifest_.skipped_documents += static_cast<int64_t>(info.bad);
       lines[info.input] += info.lines;

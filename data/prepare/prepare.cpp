@@ -27,7 +27,7 @@ namespace sisa::data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int piece_version = 1;
+constexpr int piece_version = 2;
 constexpr auto patience = std::chrono::seconds(3);  // time for the ranks of a killed run to end
 
 void check(const PrepareOptions& o) {
@@ -45,11 +45,11 @@ std::string describe_job(const PrepareOptions& options, const std::vector<Input>
                                 {"end_of_document", tokenizer.end_of_document()},
                                 {"block_bytes", options.block_bytes},
                                 {"inputs", nlohmann::ordered_json::array()}};
-  for (const auto& [path, regular, bytes, time] : inputs)
+  for (const Input& input : inputs)
     job["inputs"].push_back(
-        {{"path", regular ? fs::absolute(path).lexically_normal().string() : path.string()},
-         {"bytes", bytes},
-         {"changed", time}});
+        {{"path", input.regular ? fs::absolute(input.path).lexically_normal().string() : input.path.string()},
+         {"bytes", input.bytes},
+         {"changed", input.time}});
   // JSON is UTF-8, but names of files need not be.
   return job.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
@@ -78,7 +78,7 @@ Preparation::Preparation(PrepareOptions options, const Tokenizer& tokenizer)
     : options_(std::move(options)), tokenizer_(tokenizer) {
   check(options_);
   if (options_.threads == 0) options_.threads = common::available_cores();
-  inputs_ = look_at(options_.inputs);
+  inputs_ = look_at(options_.inputs, options_.block_bytes);
   units_ = list_units(inputs_, options_.block_bytes);
   job_ = describe_job(options_, inputs_, tokenizer_);
   job_hash_ = common::hash64(job_);
@@ -236,9 +236,10 @@ void Preparation::make_piece(const InputBlock& block) {
       .bad =
           [&](size_t of, int64_t line, const std::string& reason, std::string_view advice) {
             if (options_.on_error == OnError::skip) return piece.add_bad(of, line, reason);
-            throw Error("{}, line {} {}. {}", stream_name(inputs_[of].path),
+            throw Error("{}, line {}, {}. {}", stream_name(inputs_[of].path),
                         lines_before(inputs_, unit, block, options_.block_bytes) + line, reason, advice);
-          }};
+          },
+      .mark = [&](int64_t mark) { piece.info.open_streams += mark; }};
   piece.info.lines = static_cast<uint64_t>(read_block(inputs_, unit, block, visitor));
   piece.write(path);
 
@@ -252,14 +253,28 @@ void Preparation::make_piece(const InputBlock& block) {
 
 Manifest Preparation::finish() {
   std::vector<fs::path> pieces;
+  std::vector<fs::path> ends_of_pipes;
+  int64_t open_streams = 0;
   for (size_t unit = 0; unit < units_.size(); ++unit)
     for (int64_t number = 0;; ++number) {
       const auto info = Piece::find(pieces.emplace_back(piece_path(unit, number)), job_hash_);
       if (!info)
         throw Error("{} is missing. All processes must see the same folder {}: choose one that all share.",
                     pieces.back().string(), options_.output.string());
-      if (info->last) break;
+      open_streams += info->open_streams;
+      if (!info->last) continue;
+      if (!inputs_[units_[unit].first].regular) ends_of_pipes.push_back(pieces.back());
+      break;
     }
+  if (open_streams != 0) {
+    // So that the same pipe, when it comes again as a whole, is not taken for another one.
+    for (const fs::path& piece : ends_of_pipes) fs::remove(piece);
+    throw Error(
+        "The program that wrote these lines marked where they begin and end, as scripts/parquet_to_jsonl.py "
+        "does, and the {} is missing: it failed, or what it wrote was cut off. Mend what it reported and "
+        "give the same command again. If a part is all that is wanted, let it write no marks (--no-marks).",
+        open_streams > 0 ? "end" : "beginning");
+  }
   Manifest manifest = join_pieces(pieces, inputs_,
                                   {.output = options_.output,
                                    .validation = options_.validation,

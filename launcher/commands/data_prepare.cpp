@@ -90,8 +90,12 @@ void join(data::Preparation& preparation, int64_t tokens) {
 
 void add_options(Options& options, DataPrepareArguments& arguments) {
   options.describe(
-      "Turn .txt, .jsonl, .jsonl.gz, .jsonl.zst or standard input (-) into tokens; quicker with mpirun");
-  options.add("INPUT", arguments.inputs, "FILE", "texts; -: standard input").required();
+      "Turn plain texts and lines of JSON, also compressed by gzip or zstd, into tokens; quicker with "
+      "mpirun");
+  options
+      .add("INPUT", arguments.inputs, "FILE",
+           "texts, whose content says of what kind they are; -: standard input")
+      .required();
   add_tokenizer(options, arguments.tokenizer);
   options.add("--output", arguments.output, "DIR", "folder for the tokens").required();
   options.read("--validation", "SHARE", "share to hold out, 0 to 0.5, such as 1% [1%]",

@@ -185,7 +185,7 @@ TEST_F(PrepareTest, TheManifestCounts) {
   EXPECT_EQ(manifest.end_of_document, 256);
   EXPECT_EQ(manifest.validation, 0.2);
   EXPECT_EQ(manifest.skipped_documents, 1);
-  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 2 is no valid JSON"));
+  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 2, column 1: 'b' stands where an object"));
   EXPECT_EQ(manifest.duplicate_documents, std::nullopt);
   ASSERT_EQ(manifest.sources.size(), 1u);
   EXPECT_EQ(manifest.sources[0].file, "a.jsonl");
