@@ -36,16 +36,18 @@ bool says_json(const std::filesystem::path& path) {
   return extension == ".jsonl" || extension == ".ndjson" || extension == ".jsonlines" || extension == ".json";
 }
 
-// Whether `text` has lines that are not blank, and `is` holds for all of them. A line that may go on behind
-// the end of `text`, unless this is the `whole` text, does not count.
+// Whether `text` has lines that are not blank, and `is` holds for all of them. The last one need only be the
+// beginning of such a line if no end of a line follows it, and does not count if `text` is not the `whole`
+// text.
 bool all_lines(std::string_view text, bool whole, bool (*is)(std::string_view)) {
   bool any = false;
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    if (end == std::string_view::npos && !whole) break;
+    const bool unfinished = end == std::string_view::npos;
+    if (unfinished && !whole) break;
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (is_blank(line)) continue;
+    if (is_blank(line) || (any && unfinished && may_begin_json(line))) continue;
     if (!is(line)) return false;
     any = true;
   }

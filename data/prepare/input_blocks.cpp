@@ -1,5 +1,6 @@
 #include "data/prepare/input_blocks.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -7,9 +8,11 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 #include "common/error.h"
+#include "data/tokens/manifest.h"
 
 namespace sisa::data {
 namespace {
@@ -26,9 +29,11 @@ Input look_at(const std::filesystem::path& path, int64_t block_bytes) {
   if (S_ISDIR(status.st_mode))
     throw Error("{} is a folder; name the texts in it, such as {}/*.txt.", path.string(), path.string());
   if (!S_ISREG(status.st_mode)) return {.path = path, .regular = false};
-  Input input = {.path = path,
-                 .bytes = status.st_size,
-                 .time = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+  Input input = {
+      .path = path,
+      .bytes = status.st_size,
+      .time = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
+      .stamp = fmt::format("{} {}.{} ", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec)};
   if (packing * input.bytes > block_bytes) {
     LineStream stream(open_stream(path));
     input.lines = stream.holds_lines(path);
@@ -69,6 +74,26 @@ std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths, int6
   std::vector<Input> inputs;
   for (const auto& path : paths) inputs.push_back(look_at(path, block_bytes));
   return inputs;
+}
+
+std::vector<std::filesystem::path> texts_in(const std::filesystem::path& path) {
+  std::error_code code;
+  if (!std::filesystem::is_directory(path, code)) return {path};
+  if (is_dataset(path))
+    throw Error("{} holds tokens and no text. Name the texts that they were made of.", path.string());
+  std::vector<std::filesystem::path> texts;
+  const auto hidden = [](const auto& entry) { return entry.path().filename().string().starts_with('.'); };
+  std::filesystem::recursive_directory_iterator entry(path, code), end;
+  for (; !code && entry != end; entry.increment(code)) {
+    if (hidden(*entry))
+      entry.disable_recursion_pending();
+    else if (std::filesystem::is_regular_file(entry->path(), code))
+      texts.push_back(entry->path());
+  }
+  if (code) throw Error("The folder {} cannot be read: {}.", path.string(), code.message());
+  if (texts.empty()) throw Error("The folder {} holds no text.", path.string());
+  std::sort(texts.begin(), texts.end());
+  return texts;
 }
 
 std::vector<Unit> list_units(const std::vector<Input>& inputs, int64_t block_bytes) {

@@ -23,10 +23,17 @@ struct Input {
   bool regular = true;         // false for a pipe and standard input, which can be read only once
   int64_t bytes = 0;           // the size of the file; 0 for a pipe
   int64_t time = 0;            // of the last change, in nanoseconds since 1970; 0 for a pipe
+  // Inode and time of the last change of status, which no program can set: they tell a file of equal size and
+  // time that took the place of another. They differ between copies of one file.
+  std::string stamp = {};
   // What document_reader.h says of the content. Only if the file is large: small ones are looked into when
   // they are read, since opening all of a million files beforehand takes long.
   bool lines = false, packed = false;
+  bool held_out = false;  // as a whole: text of the user's own to validate with
 };
+// A file itself, or the files below a folder in the order of their names, without hidden ones. Throws Error
+// if the folder holds none, or a dataset.
+std::vector<std::filesystem::path> texts_in(const std::filesystem::path& path);
 // Looks into files that are larger than a block. Throws Error if a path is not a readable file, or if
 // standard input is named twice.
 std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths, int64_t block_bytes);

@@ -78,10 +78,17 @@ Preparation::Preparation(PrepareOptions options, const Tokenizer& tokenizer)
     : options_(std::move(options)), tokenizer_(tokenizer) {
   check(options_);
   if (options_.threads == 0) options_.threads = common::available_cores();
-  inputs_ = look_at(options_.inputs, options_.block_bytes);
+  // Held-out texts are the first inputs, so that copies of them are known for what they are when they come.
+  std::vector<fs::path> paths = options_.held_out;
+  paths.insert(paths.end(), options_.inputs.begin(), options_.inputs.end());
+  inputs_ = look_at(paths, options_.block_bytes);
+  for (size_t i = 0; i < options_.held_out.size(); ++i) inputs_[i].held_out = true;
+  if (!options_.held_out.empty()) options_.validation = 0;
   units_ = list_units(inputs_, options_.block_bytes);
   job_ = describe_job(options_, inputs_, tokenizer_);
   job_hash_ = common::hash64(job_);
+  for (const Input& input : inputs_) stamps_ += input.stamp;
+  stamps_ = common::hash_hex(common::hash64(stamps_)) + "\n";
 }
 
 int64_t Preparation::input_bytes() const {
@@ -125,20 +132,20 @@ Preparation::Start Preparation::begin() {
   const std::string begun = common::read_file(job_file());
   if (is_dataset(options_.output)) {
     if (begun.empty()) fs::remove(job_file());  // another process finished the dataset in the meantime
-    if (begun != job_ || input_bytes() == 0) refuse_dataset(options_.output);
+    if (!begun.starts_with(job_) || input_bytes() == 0) refuse_dataset(options_.output);
     tidy();
     return {true, ""};
   }
   common::create_directories(folder());
   Start start;
-  if (begun != job_) {
+  if (begun != job_ + stamps_) {
     clear();
     if (!begun.empty())
       start.remark = fmt::format(
           "{} holds what is left of a preparation of other inputs, or with another tokenizer. It is removed; "
           "this one starts over.",
           options_.output.string());
-    std::ofstream(job_file()) << job_;  // if it is written incompletely, the next run starts over
+    std::ofstream(job_file()) << job_ << stamps_;  // if it is written incompletely, the next run starts over
   }
   if (!begun.empty())
     for (const fs::path& file : remnants(options_.output)) fs::remove(file);

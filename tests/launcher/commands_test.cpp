@@ -177,7 +177,7 @@ TEST_F(Commands, PrepareAndInspect) {
   const Outcome prepared = outcome_of([&] {
     return run(
         DataPrepareArguments{
-            .inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = 0.1},
+            .inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = {0.1}},
         world());
   });
   const Outcome inspected = outcome_of([&] { return run(DataInspectArguments{output}, world()); });
