@@ -100,6 +100,17 @@ void check_fits(const data::Manifest& manifest, const fs::path& folder, const Re
         manifest.vocab_size);
 }
 
+// Former versions cut held-out documents off.
+void say_what_is_lost(const data::TokenDataset& train, const Reporter& reporter) {
+  const int64_t lost = train.manifest().cut_tokens;
+  if (static_cast<double>(lost) > 0.02 * static_cast<double>(train.tokens() + lost))
+    reporter.say(
+        fmt::format("Note: {} tokens of {}, beside {} to train on, are in neither split: a former version "
+                    "cut them off from "
+                    "held-out documents. Prepared anew, none are lost.",
+                    format_count(lost), train.path().string(), format_count(train.tokens())));
+}
+
 // Reads this rank's share of a dataset's ids, so that a wrong one is found before training starts and not in
 // the middle of it.
 void check_ids(const data::TokenDataset& dataset, const parallel::World& world) {
@@ -194,6 +205,7 @@ Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& 
     const auto open_checked = [&](const fs::path& path, Split split) {
       data::TokenDataset dataset = open(path, split);
       if (dataset.has_manifest()) check_fits(dataset.manifest(), path, recipe, folder);
+      if (dataset.has_manifest() && split == Split::train) say_what_is_lost(dataset, reporter);
       check_ids(dataset, world);
       facts.push_back({fmt::format("the fingerprint of {}, {} tokens,", path.string(),
                                    split == Split::train ? "training" : "held-out"),

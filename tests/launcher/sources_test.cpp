@@ -9,10 +9,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <iterator>
 #include <string>
 
 #include "common/file.h"
+#include "common/hash.h"
 #include "launcher/recipe/recipe.h"
 #include "launcher/run/kept_tokenizer.h"
 #include "tests/launcher/refusal.h"
@@ -69,7 +70,8 @@ class SourcesTest : public testing::Test {
   Recipe recipe(const std::string& data) const {
     return parse_recipe(
         "model: {system: transformer, vocab_size: 257, d_model: 32, num_layers: 1, num_heads: 2, d_ff: "
-        "32}\ntrain: {max_tokens: 640 tokens, batch: 64 tokens}\ndata:\n  sequence_length: 32\n  " +
+        "32}\ntrain: {max_tokens: 640 tokens, batch: 64 tokens, warmup: 0 steps}\ndata:\n  sequence_length: "
+        "32\n  " +
             data,
         "r.yaml");
   }
@@ -91,10 +93,57 @@ TEST_F(SourcesTest, ATextOfEqualSizeAndTimeIsPreparedAnew) {
   world().barrier();
   const std::string after = open(nested).fingerprint();
   EXPECT_NE(after, before);
-  // The same content elsewhere and at another time needs no other dataset.
+  // The same content under another name and at another time gives the same tokens.
   const fs::path moved = write("b.txt", text("alpha"));
   EXPECT_EQ(open(fmt::format("tokenizer: bytes\n  sources: [{{path: {}}}]", moved.string())).fingerprint(),
             before);
+}
+
+// Its name was made of path, size and time.
+TEST_F(SourcesTest, ARunOfAFormerVersionGoesOnWithItsDataset) {
+  const fs::path source = write("a.txt", text("alpha"));
+  const std::string data = fmt::format("tokenizer: bytes\n  sources: [{{path: {}}}]", source.string());
+  const std::string fingerprint = open(data).fingerprint();
+  world().barrier();
+  const auto folders = [&] {
+    return std::distance(fs::directory_iterator(run_.data()), fs::directory_iterator());
+  };
+  if (world().is_root()) {
+    const std::string identity = fmt::format("{} {} {} bytes 0.01", source.string(), fs::file_size(source),
+                                             fs::last_write_time(source).time_since_epoch().count());
+    const fs::path now = fs::directory_iterator(run_.data())->path();
+    fs::rename(now, run_.data() / ("a-" + common::hash_hex(common::hash64(identity))));
+  }
+  world().barrier();
+  EXPECT_EQ(open(data).fingerprint(), fingerprint);
+  EXPECT_EQ(folders(), 1);
+}
+
+// Of a former version, too, which cut held-out documents off.
+TEST_F(SourcesTest, LostTokensAreSaid) {
+  const fs::path source = write("a.txt", text("alpha"));
+  const std::string data = fmt::format("tokenizer: bytes\n  sources: [{{path: {}}}]", source.string());
+  const auto said = [&] {
+    testing::internal::CaptureStdout();
+    Sources(recipe(data), run_, Reporter(world().is_root(), ""), world());
+    return testing::internal::GetCapturedStdout();
+  };
+  said();
+  const auto change = [&](const std::string& cut) {
+    world().barrier();
+    if (world().is_root()) {
+      const fs::path manifest = fs::directory_iterator(run_.data())->path() / "manifest.json";
+      std::string json = common::read_file(manifest);
+      json.replace(json.find("\"sources\""), 0, "\"cut_tokens\": " + cut + ", ");
+      common::write_file_atomically(manifest, json);
+    }
+    world().barrier();
+  };
+  EXPECT_EQ(said(), "");
+  change("200");  // of 11,900
+  EXPECT_EQ(said(), "");
+  change("300");
+  EXPECT_THAT(said(), world().is_root() ? HasSubstr("300 tokens of") : HasSubstr(""));
 }
 
 TEST_F(SourcesTest, TextOfTheUsersOwnIsHeldOut) {
@@ -108,7 +157,7 @@ TEST_F(SourcesTest, TextOfTheUsersOwnIsHeldOut) {
                             validation));
   };
   const Sources own = with((folder_ / "own").string());
-  EXPECT_EQ(own.held_out().num_windows(), (501 * 6 - 1 + 641 - 1) / 32);
+  EXPECT_EQ(own.held_out().num_windows(), (500 * 6 + 1 + 641 - 1) / 32);
   EXPECT_EQ(own.training().samples_per_epoch(),
             (2'000 * 6 + 1 - 1) / 32);  // nothing of the source is held out
   EXPECT_EQ(with((folder_ / "own" / "b.txt").string()).held_out().num_windows(), 500 * 6 / 32);
