@@ -1,10 +1,17 @@
 // Reads documents from files of text.
 //
-// The end of a file's name, after .gz or .zst is removed, says what the decompressed file holds:
-//   .jsonl  one document per line: a JSON object whose field `text` is a string
-//   other   one document
-// Standard input and pipes hold lines of JSON if their first character that is not white space is '{',
-// otherwise one document. All text must be valid UTF-8. Empty documents are skipped.
+// What an input is, a file or a pipe, its content decides, and its name cannot contradict it:
+//   compressed     by gzip or zstd, if it begins so (byte_stream.h)
+//   lines of JSON  if the text begins, after white space and a UTF-8 byte order mark, with '{' and then a name
+//                  in quotes, '}' or the end of the line; or if all whole lines but the first are objects, as
+//                  where a file was cut in two; or if the name says so (.jsonl, .ndjson, .jsonlines, .json,
+//                  also before .gz or .zst). Each line is a document: an object with a string named `text`
+//   refused        if it begins as a JSON array does or if all of its lines are strings of JSON, and if it
+//                  begins as a file of another kind does (refuse_foreign)
+//   one document   otherwise
+// All text must be valid UTF-8, and a text that is one document has no NUL bytes. Empty documents, and texts
+// of white space alone, are skipped. A line `{"text": "", "sisa_stream": "begin"}` says that a line with
+// "end" will come: of a pipe whose writer fails that one is missing.
 #pragma once
 
 #include <cstdint>
@@ -18,20 +25,20 @@
 
 namespace sisa::data {
 
-// The bytes that one document may have, and a line of JSON that holds one. A document is in memory as a whole,
-// and a small compressed file may unpack to any number of bytes.
+// The bytes that one document may have, and a line of JSON that holds one. A document is in memory as a
+// whole, and a small compressed file may unpack to any number of bytes.
 inline constexpr int64_t largest_document = int64_t{1} << 30;
 
 enum class OnError { stop, skip };
 
 struct DocumentVisitor {
   std::function<void(std::string_view text)> document;
-  // Called for a document that cannot be read: with the number of the line, from 1, what is wrong with it,
-  // such as "is no JSON object", and a sentence of advice.
+  // Called for a document that cannot be read: with the number of the line, from 1, what is wrong there, such
+  // as "column 12: NaN is no value of JSON", and sentences of advice.
   std::function<void(int64_t line, const std::string& reason, std::string_view advice)> bad;
+  // Called for a mark of a stream: with 1 where it begins and -1 where it ends. May be empty.
+  std::function<void(int64_t mark)> mark = {};
 };
-
-bool holds_lines(const std::filesystem::path& path);  // whether the name ends in .jsonl, compression aside
 
 // Passes each document of whole lines of JSON to the visitor, in order. Returns the number of lines.
 int64_t read_lines(std::string_view lines, const DocumentVisitor& visitor, int64_t first_line = 1);
@@ -51,9 +58,11 @@ class LineStream {
   // taken yet: everything up to the end of the line that contains the byte before `end`.
   void take(int64_t end, std::string& lines);
   bool at_end();
-  // The first character that is not white space, or 0 if there is none. Reads ahead.
-  char first_character();
+  // Whether the text, of which nothing was taken yet, is lines of JSON; otherwise it is one document. `path`
+  // is its name. Throws Error if it is neither. Reads ahead.
+  bool holds_lines(const std::filesystem::path& path);
   int64_t consumed() const { return stream_->consumed(); }  // see ByteStream
+  bool packed() const { return stream_->packed(); }
 
  private:
   bool fill();

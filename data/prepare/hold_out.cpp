@@ -2,45 +2,63 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <tuple>
 
 namespace sisa::data {
+namespace {
+
+constexpr int bin_bits = 16;
+
+size_t bin_of(const common::Hash128& hash) {
+  return hash.high >> (64 - bin_bits);
+}
+
+bool less(const common::Hash128& a, const common::Hash128& b) {
+  return std::tie(a.high, a.low) < std::tie(b.high, b.low);
+}
+
+}  // namespace
 
 void HoldOut::count(const common::Hash128& hash, int64_t tokens) {
-  ++documents_;
-  tokens_ += tokens;
-  smallest_.push_back(hash.high);
-  std::push_heap(smallest_.begin(), smallest_.end());
-  if (static_cast<int64_t>(smallest_.size()) > few_documents) {
-    std::pop_heap(smallest_.begin(), smallest_.end());
-    smallest_.pop_back();
-  }
+  bins_.resize(size_t{1} << bin_bits);
+  bins_[bin_of(hash)] += tokens;
+}
+
+void HoldOut::narrow() {
+  int64_t all = 0;
+  for (const int64_t tokens : bins_) all += tokens;
+  target_ = all - static_cast<int64_t>(std::floor(static_cast<double>(all) * (1 - share_)));
+  while (bin_ < bins_.size() && held_out_ + bins_[bin_] <= target_) held_out_ += bins_[bin_++];
+  if (target_ == 0) bin_ = 0;
+}
+
+void HoldOut::examine(const common::Hash128& hash, int64_t tokens) {
+  if (target_ > 0 && bin_of(hash) == bin_) documents_.push_back({hash, tokens});
 }
 
 void HoldOut::settle() {
-  limit_ = static_cast<uint64_t>(share_ * 0x1p64);
-  const int64_t least = std::min(few_documents, documents_ / 5);
-  if (few() || least == 0) return;
-  std::sort(smallest_.begin(), smallest_.end());
-  limit_ = std::max(limit_, smallest_[static_cast<size_t>(least - 1)]);
-}
-
-void HoldOut::settle_cap() {
-  std::sort(lengths_.begin(), lengths_.end());
-  auto room = static_cast<int64_t>(share_ * static_cast<double>(tokens_));
-  cap_ = std::numeric_limits<int64_t>::max();
-  for (size_t i = 0; i < lengths_.size(); ++i) {
-    const auto left = static_cast<int64_t>(lengths_.size() - i);
-    if (lengths_[i] > room / left) {
-      cap_ = std::max<int64_t>(1, room / left);
-      return;
+  std::sort(documents_.begin(), documents_.end(),
+            [](const Document& a, const Document& b) { return less(a.hash, b.hash); });
+  for (auto text = documents_.begin(); text != documents_.end();) {
+    int64_t tokens = 0, copies = 0;
+    for (last_ = text->hash; text != documents_.end() && text->hash == last_; ++text)
+      tokens += text->tokens, ++copies;
+    if (held_out_ + tokens <= target_) {
+      held_out_ += tokens;
+      last_tokens_ = tokens;
+      continue;
     }
-    room -= lengths_[i];
+    const int64_t missing = target_ - held_out_, excess = tokens - missing;
+    const bool near = std::min(missing, excess) * 10 <= target_;
+    last_tokens_ = !near ? missing / copies : excess < missing ? tokens : 0;
+    return;
   }
 }
 
-int64_t HoldOut::trained_tokens() const {
-  return static_cast<int64_t>(std::floor(static_cast<double>(tokens_) * (1 - share_)));
+int64_t HoldOut::held_out_tokens(const common::Hash128& hash, int64_t tokens) const {
+  if (target_ == 0 || bin_of(hash) > bin_) return 0;
+  if (bin_of(hash) < bin_ || less(hash, last_)) return tokens;
+  return hash == last_ ? std::min(tokens, last_tokens_) : 0;
 }
 
 }  // namespace sisa::data

@@ -1,5 +1,6 @@
 #include "data/prepare/input_blocks.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -7,9 +8,11 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 #include "common/error.h"
+#include "data/tokens/manifest.h"
 
 namespace sisa::data {
 namespace {
@@ -17,7 +20,7 @@ namespace {
 constexpr int64_t packing = 4;  // an estimate of the decompressed bytes per compressed byte
 constexpr size_t streams_a_team = 4;
 
-Input look_at(const std::filesystem::path& path) {
+Input look_at(const std::filesystem::path& path, int64_t block_bytes) {
   if (path == "-") return {.path = path, .regular = false};
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0)
@@ -25,14 +28,18 @@ Input look_at(const std::filesystem::path& path) {
                 errno == ENOENT ? "no such file" : std::strerror(errno));
   if (S_ISDIR(status.st_mode))
     throw Error("{} is a folder; name the texts in it, such as {}/*.txt.", path.string(), path.string());
-  if (path.extension() == ".parquet")
-    throw Error(
-        "{} is a parquet file. Pipe its text in: `scripts/parquet_to_jsonl.py {} | sisa data prepare - …`.",
-        path.string(), path.string());
   if (!S_ISREG(status.st_mode)) return {.path = path, .regular = false};
-  return {.path = path,
-          .bytes = status.st_size,
-          .time = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+  Input input = {
+      .path = path,
+      .bytes = status.st_size,
+      .time = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
+      .stamp = fmt::format("{} {}.{} ", status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec)};
+  if (packing * input.bytes > block_bytes) {
+    LineStream stream(open_stream(path));
+    input.lines = stream.holds_lines(path);
+    input.packed = stream.packed();
+  }
+  return input;
 }
 
 struct Team {
@@ -61,22 +68,43 @@ std::vector<std::pair<size_t, Team>> deal(std::vector<size_t> streams, const std
 
 }  // namespace
 
-std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths) {
+std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths, int64_t block_bytes) {
   if (std::count(paths.begin(), paths.end(), "-") > 1)
     throw Error("Standard input (-) is named twice, but can be read once only.");
   std::vector<Input> inputs;
-  for (const auto& path : paths) inputs.push_back(look_at(path));
+  for (const auto& path : paths) inputs.push_back(look_at(path, block_bytes));
   return inputs;
+}
+
+std::vector<std::filesystem::path> texts_in(const std::filesystem::path& path) {
+  std::error_code code;
+  if (!std::filesystem::is_directory(path, code)) return {path};
+  if (is_dataset(path))
+    throw Error("{} holds tokens and no text. Name the texts that they were made of.", path.string());
+  std::vector<std::filesystem::path> texts;
+  const auto hidden = [](const auto& entry) { return entry.path().filename().string().starts_with('.'); };
+  std::filesystem::recursive_directory_iterator entry(path, code), end;
+  for (; !code && entry != end; entry.increment(code)) {
+    if (hidden(*entry))
+      entry.disable_recursion_pending();
+    else if (std::filesystem::is_regular_file(entry->path(), code))
+      texts.push_back(entry->path());
+  }
+  if (code) throw Error("The folder {} cannot be read: {}.", path.string(), code.message());
+  if (texts.empty()) throw Error("The folder {} holds no text.", path.string());
+  std::sort(texts.begin(), texts.end());
+  return texts;
 }
 
 std::vector<Unit> list_units(const std::vector<Input>& inputs, int64_t block_bytes) {
   std::vector<Unit> units;
   int64_t room = 0;  // how many bytes the last unit may still take
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const auto& [path, regular, bytes, time] = inputs[i];
-    const int64_t unpacked = is_packed(path) ? packing * bytes : bytes;
-    const bool large_lines = holds_lines(path) && unpacked > block_bytes;
-    if (!regular || (large_lines && is_packed(path))) {
+    const int64_t bytes = inputs[i].bytes;
+    const bool packed = inputs[i].packed;
+    const int64_t unpacked = packed ? packing * bytes : bytes;
+    const bool large_lines = inputs[i].lines && unpacked > block_bytes;
+    if (!inputs[i].regular || (large_lines && packed)) {
       units.push_back({.kind = Unit::Kind::stream, .first = i, .last = i + 1, .bytes = bytes});
     } else if (large_lines) {
       for (int64_t begin = 0; begin < bytes; begin += block_bytes) {
@@ -169,7 +197,7 @@ void BlockSource::stop() {
 void BlockSource::open(Stream& stream) const {
   const Input& input = inputs_[units_[stream.unit].first];
   stream.stream = std::make_unique<LineStream>(open_stream(input.path));
-  stream.lines = holds_lines(input.path) || (!input.regular && stream.stream->first_character() == '{');
+  stream.lines = stream.stream->holds_lines(input.path);
 }
 
 bool BlockSource::read(Stream& stream, InputBlock& block) const {
@@ -198,7 +226,8 @@ int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const Inp
   const auto of = [&](size_t input) -> DocumentVisitor {
     return {.document = [&visitor, input](std::string_view text) { visitor.document(input, text); },
             .bad = [&visitor, input](int64_t line, const std::string& reason,
-                                     std::string_view advice) { visitor.bad(input, line, reason, advice); }};
+                                     std::string_view advice) { visitor.bad(input, line, reason, advice); },
+            .mark = visitor.mark};
   };
   switch (unit.kind) {
     case Unit::Kind::files:

@@ -23,9 +23,20 @@ struct Input {
   bool regular = true;         // false for a pipe and standard input, which can be read only once
   int64_t bytes = 0;           // the size of the file; 0 for a pipe
   int64_t time = 0;            // of the last change, in nanoseconds since 1970; 0 for a pipe
+  // Inode and time of the last change of status, which no program can set: they tell a file of equal size and
+  // time that took the place of another. They differ between copies of one file.
+  std::string stamp = {};
+  // What document_reader.h says of the content. Only if the file is large: small ones are looked into when
+  // they are read, since opening all of a million files beforehand takes long.
+  bool lines = false, packed = false;
+  bool held_out = false;  // as a whole: text of the user's own to validate with
 };
-// Throws Error if a path is not a readable file, or if standard input is named twice.
-std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths);
+// A file itself, or the files below a folder in the order of their names, without hidden ones. Throws Error
+// if the folder holds none, or a dataset.
+std::vector<std::filesystem::path> texts_in(const std::filesystem::path& path);
+// Looks into files that are larger than a block. Throws Error if a path is not a readable file, or if
+// standard input is named twice.
+std::vector<Input> look_at(const std::vector<std::filesystem::path>& paths, int64_t block_bytes);
 
 // A part of the inputs that is read sequentially, as one block or several.
 struct Unit {
@@ -96,6 +107,7 @@ class BlockSource {
 struct BlockVisitor {
   std::function<void(size_t input, std::string_view text)> document;
   std::function<void(size_t input, int64_t line, const std::string& reason, std::string_view advice)> bad;
+  std::function<void(int64_t mark)> mark = {};
 };
 // Passes the documents of a block to the visitor. Returns the number of lines; 0 for a block of whole files.
 int64_t read_block(const std::vector<Input>& inputs, const Unit& unit, const InputBlock& block,

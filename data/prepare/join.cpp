@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "common/error.h"
@@ -101,7 +102,7 @@ class Joiner {
   Manifest run(std::atomic<int64_t>& tokens_done) {
     verify();
     survey();
-    choose();
+    hold_out();
     lay_out();
     refuse_empty();
     const auto& files = plan_.files();
@@ -129,13 +130,16 @@ class Joiner {
     });
   }
 
-  // Counts the documents and finds those that are repeated.
+  // Counts the documents and finds those that are dropped: repeated ones, and where texts of the user's own
+  // are held out, which are the first inputs, copies of them.
   void survey() {
     manifest_.tokenizer = tokenizer_.fingerprint();
     manifest_.vocab_size = tokenizer_.vocab_size();
     manifest_.end_of_document = tokenizer_.end_of_document();
     manifest_.validation = options_.validation;
-    for (const Input& input : inputs_) manifest_.sources.push_back({input.path.filename().string(), 0, 0});
+    for (const Input& input : inputs_)
+      manifest_.sources.push_back({input.path.filename().string(), 0, 0, input.held_out});
+    std::unordered_set<uint64_t> held_out_texts;  // half of each hash
     std::optional<HashSet> seen;
     if (options_.deduplicate) {
       uint64_t documents = 0;
@@ -148,7 +152,7 @@ class Joiner {
       const Piece piece(pieces_[p]);
       const PieceInfo& info = piece.info();
       if (info.bad > 0 && manifest_.skipped_documents == 0)
-        manifest_.first_skipped = fmt::format("{}, line {} {}", stream_name(inputs_[info.bad_input].path),
+        manifest_.first_skipped = fmt::format("{}, line {}, {}", stream_name(inputs_[info.bad_input].path),
                                               lines[info.bad_input] + info.bad_line, piece.bad_reason());
       manifest_.skipped_documents += static_cast<int64_t>(info.bad);
       lines[info.input] += info.lines;
@@ -158,28 +162,33 @@ class Joiner {
         source.documents += 1;
         source.text_bytes += static_cast<int64_t>(documents[d].text_bytes);
         text_bytes_ += static_cast<int64_t>(documents[d].text_bytes);
-        if (seen && !seen->insert(documents[d].hash)) {
-          repeated_.push_back({p, d});
-          ++*manifest_.duplicate_documents;
+        const bool held_out = inputs_[documents[d].input].held_out;
+        const bool copy = !held_out && held_out_texts.contains(documents[d].hash.low);
+        if (copy || (seen && !seen->insert(documents[d].hash))) {
+          dropped_.push_back({p, d});
+          ++(copy ? manifest_.held_out_copies : *manifest_.duplicate_documents);
+        } else if (held_out) {
+          held_out_texts.insert(documents[d].hash.low);
         } else {
-          hold_out_.count(documents[d].hash, static_cast<int64_t>(documents[d].tokens) - 1);
+          hold_out_.count(documents[d].hash, length(documents[d]));
         }
       }
     }
-    hold_out_.settle();
   }
 
-  // Calls use(index of the piece, piece, document, its first token) for every document that is not repeated.
+  static int64_t length(const PieceDocument& document) { return static_cast<int64_t>(document.tokens) - 1; }
+
+  // Calls use(index of the piece, piece, document, its first token) for every document that is not dropped.
   template <typename Use>
   void for_each_document(const Use& use) const {
-    auto repeated = repeated_.begin();
+    auto dropped = dropped_.begin();
     for (size_t p = 0; p < pieces_.size(); ++p) {
       const Piece piece(pieces_[p]);
       const auto documents = piece.documents();
       uint64_t first = 0;
       for (size_t d = 0; d < documents.size(); first += documents[d++].tokens) {
-        if (repeated != repeated_.end() && *repeated == std::pair{p, d}) {
-          ++repeated;
+        if (dropped != dropped_.end() && *dropped == std::pair{p, d}) {
+          ++dropped;
         } else {
           use(p, piece, documents[d], first);
         }
@@ -187,37 +196,29 @@ class Joiner {
     }
   }
 
-  void choose() {
-    if (hold_out_.few()) return;
+  void hold_out() {
+    hold_out_.narrow();
     for_each_document([&](size_t, const Piece&, const PieceDocument& document, uint64_t) {
-      if (hold_out_.held_out(document.hash)) hold_out_.measure(static_cast<int64_t>(document.tokens) - 1);
+      if (!inputs_[document.input].held_out) hold_out_.examine(document.hash, length(document));
     });
-    hold_out_.settle_cap();
+    hold_out_.settle();
   }
 
   void lay_out() {
-    auto left = static_cast<uint64_t>(hold_out_.trained_tokens());  // to train on, if there are few documents
     for_each_document([&](size_t p, const Piece& piece, const PieceDocument& document, uint64_t first) {
-      const uint64_t length = document.tokens - 1;
-      const auto whole = [&](Split split) {
-        plan_.add(split, {p, first, document.tokens, false}, static_cast<int64_t>(document.text_bytes));
-      };
-      if (hold_out_.few()) {
-        if (length <= left) return left -= length, whole(Split::train);
-        const Cut cut = cut_at(piece, document, first, std::exchange(left, 0));
-        if (cut.tokens == 0) return whole(Split::validation);
-        plan_.add(Split::train, {p, first, cut.tokens, true}, cut.text_bytes);
+      const auto text_bytes = static_cast<int64_t>(document.text_bytes);
+      const int64_t held_out = inputs_[document.input].held_out
+                                   ? length(document)
+                                   : hold_out_.held_out_tokens(document.hash, length(document));
+      const auto trained = static_cast<uint64_t>(length(document) - held_out);
+      const Cut cut = held_out == 0  ? Cut{document.tokens, text_bytes}
+                      : trained == 0 ? Cut{}
+                                     : cut_at(piece, document, first, trained);
+      const bool divided = cut.tokens > 0 && cut.tokens < document.tokens;
+      if (cut.tokens > 0) plan_.add(Split::train, {p, first, cut.tokens, divided}, cut.text_bytes);
+      if (cut.tokens < document.tokens)
         plan_.add(Split::validation, {p, first + cut.tokens, document.tokens - cut.tokens, false},
-                  static_cast<int64_t>(document.text_bytes) - cut.text_bytes);
-      } else if (!hold_out_.held_out(document.hash)) {
-        whole(Split::train);
-      } else if (length <= static_cast<uint64_t>(hold_out_.cap())) {
-        whole(Split::validation);
-      } else {
-        const Cut cut = cut_at(piece, document, first, static_cast<uint64_t>(hold_out_.cap()));
-        if (cut.tokens > 0) plan_.add(Split::validation, {p, first, cut.tokens, true}, cut.text_bytes);
-        manifest_.cut_tokens += static_cast<int64_t>(length - cut.tokens);
-      }
+                  text_bytes - cut.text_bytes);
     });
   }
 
@@ -255,6 +256,9 @@ class Joiner {
       return std::any_of(plan_.files().begin(), plan_.files().end(),
                          [&](const PlannedFile& file) { return file.split == split; });
     };
+    const bool own = std::any_of(inputs_.begin(), inputs_.end(), [](const Input& i) { return i.held_out; });
+    if (own && (!has(Split::train) || !has(Split::validation)))
+      throw Error("There is no text {} in {}.", has(Split::train) ? "to hold out" : "to train on", names);
     if (!has(Split::train) || (options_.validation > 0 && !has(Split::validation)))
       throw Error(
           "Nothing of {} is left {}: {} bytes in {} documents are too few for a held-out share of {}. Bring "
@@ -292,8 +296,7 @@ class Joiner {
   FileLayout plan_;
   Manifest manifest_;
   int64_t text_bytes_ = 0;
-  // The piece, and the index in it, of each document that repeats an earlier one.
-  std::vector<std::pair<size_t, size_t>> repeated_;
+  std::vector<std::pair<size_t, size_t>> dropped_;  // the piece and the index in it of each such document
 };
 
 }  // namespace

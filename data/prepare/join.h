@@ -14,7 +14,7 @@ namespace sisa::data {
 
 struct JoinOptions {
   std::filesystem::path output;
-  double validation = 0;  // the share that is held out, from 0 to 0.5
+  double validation = 0;  // the share that is held out of inputs that are not held out as a whole, 0 to 0.5
   bool deduplicate = false;
   int64_t shard_tokens = 0;  // a token file is closed once it has this many tokens
   int threads = 1;

@@ -30,6 +30,7 @@ struct PieceInfo {
   uint64_t input_bytes = 0;   // see InputBlock
   uint64_t last = 0;          // 1 for the last block of its unit
   uint64_t lines = 0;         // what read_block returned
+  int64_t open_streams = 0;   // marks of streams that begin, less those of streams that end
   uint64_t bytes_per_id = 2;  // 2 or 4
   uint64_t documents = 0, tokens = 0, text_bytes = 0;
   uint64_t bad = 0;                                            // documents that could not be read

@@ -27,7 +27,7 @@ namespace sisa::data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int piece_version = 1;
+constexpr int piece_version = 2;
 constexpr auto patience = std::chrono::seconds(3);  // time for the ranks of a killed run to end
 
 void check(const PrepareOptions& o) {
@@ -45,11 +45,11 @@ std::string describe_job(const PrepareOptions& options, const std::vector<Input>
                                 {"end_of_document", tokenizer.end_of_document()},
                                 {"block_bytes", options.block_bytes},
                                 {"inputs", nlohmann::ordered_json::array()}};
-  for (const auto& [path, regular, bytes, time] : inputs)
+  for (const Input& input : inputs)
     job["inputs"].push_back(
-        {{"path", regular ? fs::absolute(path).lexically_normal().string() : path.string()},
-         {"bytes", bytes},
-         {"changed", time}});
+        {{"path", input.regular ? fs::absolute(input.path).lexically_normal().string() : input.path.string()},
+         {"bytes", input.bytes},
+         {"changed", input.time}});
   // JSON is UTF-8, but names of files need not be.
   return job.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
@@ -78,10 +78,17 @@ Preparation::Preparation(PrepareOptions options, const Tokenizer& tokenizer)
     : options_(std::move(options)), tokenizer_(tokenizer) {
   check(options_);
   if (options_.threads == 0) options_.threads = common::available_cores();
-  inputs_ = look_at(options_.inputs);
+  // Held-out texts are the first inputs, so that copies of them are known for what they are when they come.
+  std::vector<fs::path> paths = options_.held_out;
+  paths.insert(paths.end(), options_.inputs.begin(), options_.inputs.end());
+  inputs_ = look_at(paths, options_.block_bytes);
+  for (size_t i = 0; i < options_.held_out.size(); ++i) inputs_[i].held_out = true;
+  if (!options_.held_out.empty()) options_.validation = 0;
   units_ = list_units(inputs_, options_.block_bytes);
   job_ = describe_job(options_, inputs_, tokenizer_);
   job_hash_ = common::hash64(job_);
+  for (const Input& input : inputs_) stamps_ += input.stamp;
+  stamps_ = common::hash_hex(common::hash64(stamps_)) + "\n";
 }
 
 int64_t Preparation::input_bytes() const {
@@ -125,20 +132,20 @@ Preparation::Start Preparation::begin() {
   const std::string begun = common::read_file(job_file());
   if (is_dataset(options_.output)) {
     if (begun.empty()) fs::remove(job_file());  // another process finished the dataset in the meantime
-    if (begun != job_ || input_bytes() == 0) refuse_dataset(options_.output);
+    if (!begun.starts_with(job_) || input_bytes() == 0) refuse_dataset(options_.output);
     tidy();
     return {true, ""};
   }
   common::create_directories(folder());
   Start start;
-  if (begun != job_) {
+  if (begun != job_ + stamps_) {
     clear();
     if (!begun.empty())
       start.remark = fmt::format(
           "{} holds what is left of a preparation of other inputs, or with another tokenizer. It is removed; "
           "this one starts over.",
           options_.output.string());
-    std::ofstream(job_file()) << job_;  // if it is written incompletely, the next run starts over
+    std::ofstream(job_file()) << job_ << stamps_;  // if it is written incompletely, the next run starts over
   }
   if (!begun.empty())
     for (const fs::path& file : remnants(options_.output)) fs::remove(file);
@@ -236,9 +243,10 @@ void Preparation::make_piece(const InputBlock& block) {
       .bad =
           [&](size_t of, int64_t line, const std::string& reason, std::string_view advice) {
             if (options_.on_error == OnError::skip) return piece.add_bad(of, line, reason);
-            throw Error("{}, line {} {}. {}", stream_name(inputs_[of].path),
+            throw Error("{}, line {}, {}. {}", stream_name(inputs_[of].path),
                         lines_before(inputs_, unit, block, options_.block_bytes) + line, reason, advice);
-          }};
+          },
+      .mark = [&](int64_t mark) { piece.info.open_streams += mark; }};
   piece.info.lines = static_cast<uint64_t>(read_block(inputs_, unit, block, visitor));
   piece.write(path);
 
@@ -252,14 +260,28 @@ void Preparation::make_piece(const InputBlock& block) {
 
 Manifest Preparation::finish() {
   std::vector<fs::path> pieces;
+  std::vector<fs::path> ends_of_pipes;
+  int64_t open_streams = 0;
   for (size_t unit = 0; unit < units_.size(); ++unit)
     for (int64_t number = 0;; ++number) {
       const auto info = Piece::find(pieces.emplace_back(piece_path(unit, number)), job_hash_);
       if (!info)
         throw Error("{} is missing. All processes must see the same folder {}: choose one that all share.",
                     pieces.back().string(), options_.output.string());
-      if (info->last) break;
+      open_streams += info->open_streams;
+      if (!info->last) continue;
+      if (!inputs_[units_[unit].first].regular) ends_of_pipes.push_back(pieces.back());
+      break;
     }
+  if (open_streams != 0) {
+    // So that the same pipe, when it comes again as a whole, is not taken for another one.
+    for (const fs::path& piece : ends_of_pipes) fs::remove(piece);
+    throw Error(
+        "The program that wrote these lines marked where they begin and end, as scripts/parquet_to_jsonl.py "
+        "does, and the {} is missing: it failed, or what it wrote was cut off. Mend what it reported and "
+        "give the same command again. If a part is all that is wanted, let it write no marks (--no-marks).",
+        open_streams > 0 ? "end" : "beginning");
+  }
   Manifest manifest = join_pieces(pieces, inputs_,
                                   {.output = options_.output,
                                    .validation = options_.validation,

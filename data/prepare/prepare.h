@@ -20,7 +20,9 @@ namespace sisa::data {
 struct PrepareOptions {
   std::vector<std::filesystem::path> inputs;  // see document_reader.h; together they are one source
   std::filesystem::path output;               // a folder without a dataset
-  double validation = 0.01;                   // the share that is held out, from 0 to 0.5
+  double validation = 0.01;                   // the share that is held out, from 0 to 0.5; see hold_out.h
+  // Files of text that are held out instead of a share. Copies of their documents are not trained on.
+  std::vector<std::filesystem::path> held_out = {};
   OnError on_error = OnError::stop;
   bool deduplicate = false;                // keep only the first of several documents with the same text
   std::string tokenizer_name = "bytes";    // of make_tokenizer; a file is copied to tokenizer.json
@@ -74,7 +76,8 @@ class Preparation {
 
  private:
   std::filesystem::path folder() const { return options_.output / "unfinished"; }  // for the pieces
-  // Holds job() while the dataset is not complete, and is locked by the process that called begin().
+  // Holds job() and a hash of the inputs' stamps while the dataset is not complete, and is locked by the
+  // process that called begin(), which alone compares the stamps: other hosts may have files of their own.
   std::filesystem::path job_file() const { return options_.output / "unfinished.json"; }
   std::filesystem::path piece_path(size_t unit, int64_t number) const;
   void lock();
@@ -86,7 +89,7 @@ class Preparation {
   const Tokenizer& tokenizer_;
   std::vector<Input> inputs_;
   std::vector<Unit> units_;
-  std::string job_;
+  std::string job_, stamps_;
   uint64_t job_hash_ = 0;
   std::optional<common::FileLock> lock_;  // of job_file()
   std::atomic<bool> stopping_ = false;

@@ -52,7 +52,7 @@ std::vector<Manifest::Shard> shards_of(const common::JsonPart& list, int64_t voc
 Manifest::Source source_of(const common::JsonPart& source) {
   if (source.value().is_string()) return {source.text()};  // format 1
   return {source.at("file").text(), source.at("documents").integer(0, most_counted),
-          source.at("text_bytes").integer(0, most_counted)};
+          source.at("text_bytes").integer(0, most_counted), source.at("held_out").flag(false)};
 }
 
 Manifest manifest_of(const common::JsonPart& root) {
@@ -67,6 +67,7 @@ Manifest manifest_of(const common::JsonPart& root) {
   if (root.has("first_skipped")) m.first_skipped = root.at("first_skipped").text();
   if (root.has("duplicate_documents"))
     m.duplicate_documents = root.at("duplicate_documents").integer(0, most_counted);
+  if (root.has("held_out_copies")) m.held_out_copies = root.at("held_out_copies").integer(0, most_counted);
   if (root.has("cut_tokens")) m.cut_tokens = root.at("cut_tokens").integer(0, most_counted);
   for (const common::JsonPart& source : root.at("sources").items()) m.sources.push_back(source_of(source));
   m.train = shards_of(root.at("splits").at("train"), m.vocab_size);
@@ -102,14 +103,17 @@ Manifest read_manifest(const std::filesystem::path& folder) {
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& m) {
   ordered_json sources = ordered_json::array();
-  for (const auto& [file, documents, text_bytes] : m.sources)
+  for (const auto& [file, documents, text_bytes, held_out] : m.sources) {
     sources.push_back({{"file", file}, {"documents", documents}, {"text_bytes", text_bytes}});
+    if (held_out) sources.back()["held_out"] = true;
+  }
   ordered_json json = {{"format", format},           {"tokenizer", m.tokenizer},
                        {"vocab_size", m.vocab_size}, {"end_of_document", m.end_of_document},
                        {"validation", m.validation}, {"skipped_documents", m.skipped_documents}};
   if (!m.first_skipped.empty()) json["first_skipped"] = m.first_skipped;
   if (m.duplicate_documents) json["duplicate_documents"] = *m.duplicate_documents;
-  json["cut_tokens"] = m.cut_tokens;
+  if (m.held_out_copies > 0) json["held_out_copies"] = m.held_out_copies;
+  if (m.cut_tokens > 0) json["cut_tokens"] = m.cut_tokens;
   json["sources"] = sources;
   json["splits"] = {{"train", to_json(m.train)}, {"validation", to_json(m.validation_shards)}};
   // JSON is UTF-8, but names of files need not be.

@@ -22,6 +22,7 @@ struct Manifest {
     std::string file;  // its name, for people
     // What was read from it, before any documents were dropped; 0 in manifests of format 1, which do not say.
     int64_t documents = 0, text_bytes = 0;
+    bool held_out = false;  // as a whole
   };
   std::string tokenizer;  // Tokenizer::fingerprint()
   int64_t vocab_size = 0;
@@ -30,7 +31,8 @@ struct Manifest {
   int64_t skipped_documents = 0;               // those that could not be read
   std::string first_skipped;                   // the first of them: file, line and what is wrong with it
   std::optional<int64_t> duplicate_documents;  // dropped ones; absent if none were looked for
-  int64_t cut_tokens = 0;                      // tokens in no split, cut off from long held-out documents
+  int64_t held_out_copies = 0;                 // documents with the text of one that is held out, dropped
+  int64_t cut_tokens = 0;  // tokens in no split: former versions cut them off from held-out documents
   std::vector<Source> sources;
   std::vector<Shard> train, validation_shards;
 

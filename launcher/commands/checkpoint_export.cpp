@@ -16,6 +16,7 @@
 #include "launcher/commands/hugging_face.h"
 #include "launcher/commands/on_root.h"
 #include "launcher/recipe/recipe.h"
+#include "launcher/run/kept_tokenizer.h"
 #include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
@@ -38,7 +39,8 @@ fs::path new_output(const fs::path& given) {
 std::string export_folder(const CheckpointExportArguments& arguments, const OpenedRun& opened,
                           const Contents& contents, const fs::path& output) {
   const Recipe recipe = opened.recipe();
-  const std::string tokenizer = arguments.tokenizer.empty() ? recipe.data.tokenizer : arguments.tokenizer;
+  const std::string tokenizer =
+      arguments.tokenizer.empty() ? tokenizer_of(recipe, opened.folder) : arguments.tokenizer;
   const fs::path temporary = output.parent_path() / checkpoint::temporary_name(output.filename().string());
   try {
     common::create_directories(temporary);

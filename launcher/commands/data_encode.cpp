@@ -27,7 +27,8 @@ namespace {
 constexpr size_t block_size = 4'000'000;           // bytes of lines that threads share
 constexpr size_t largest_line = size_t{64} << 20;  // in bytes; an array of ids takes ten times its text
 
-// Reads up to the end of a line, and no further than what a line may have. False at the end of standard input.
+// Reads up to the end of a line, and no further than what a line may have. False at the end of standard
+// input.
 bool next_line(std::string& line) {
   line.clear();
   std::streambuf& input = *std::cin.rdbuf();
@@ -111,8 +112,8 @@ int run(const DataEncodeArguments& arguments, const parallel::World& world) {
     const auto tokenizer = data::make_tokenizer(arguments.tokenizer);
     convert_lines([&](const std::string& line) {
       std::string text;
-      if (const std::string problem = data::read_text_field(line, text); !problem.empty())
-        throw Error("{}; expected an object whose field `text` is a string.", problem);
+      if (const auto problem = data::read_text_field(line, text))
+        throw Error("{}; expected an object whose field `text` is a string.", problem->place_and_cause());
       std::vector<uint32_t> ids;
       tokenizer->encode(text, ids);
       return fmt::format("[{}]", fmt::join(ids, ","));

@@ -20,6 +20,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "launcher/commands/dataset_table.h"
 #include "launcher/commands/on_root.h"
+#include "launcher/recipe/values.h"
 #include "launcher/run/progress_line.h"
 
 namespace sisa::launcher {
@@ -89,17 +90,14 @@ void join(data::Preparation& preparation, int64_t tokens) {
 
 void add_options(Options& options, DataPrepareArguments& arguments) {
   options.describe(
-      "Turn .txt, .jsonl, .jsonl.gz, .jsonl.zst or standard input (-) into tokens; quicker with mpirun");
-  options.add("INPUT", arguments.inputs, "FILE", "texts; -: standard input").required();
+      "Turn texts and lines of JSON, also packed by gzip or zstd, into tokens; quicker with mpirun");
+  options.add("INPUT", arguments.inputs, "FILE", "texts, told apart by content; -: standard input")
+      .required();
   add_tokenizer(options, arguments.tokenizer);
   options.add("--output", arguments.output, "DIR", "folder for the tokens").required();
-  options.read("--validation", "SHARE", "share to hold out, 0 to 0.5, such as 1% [1%]",
-               [&arguments](const std::string& text) {
-                 const common::Quantity share = common::parse_quantity(text);
-                 if (share.unit != common::Unit::none || share.value < 0 || share.value > 0.5)
-                   throw Error("'{}' is no share from 0 to 0.5.", text);
-                 arguments.validation = share.value;
-               });
+  options.read("--validation", "SHARE|PATH",
+               "share to hold out, 0 to 0.5, such as 1%; or a text, or a folder of texts, to hold out [1%]",
+               [&arguments](const std::string& text) { arguments.validation = parse_hold_out(text); });
   options.read("--on-error", "stop|skip",
                "what to do with documents that cannot be read: stop or skip [stop]",
                [&arguments](const std::string& text) {
@@ -118,10 +116,13 @@ int run(const DataPrepareArguments& arguments, const parallel::World& world) {
   std::optional<data::Preparation> preparation;
   world.together([&] {
     tokenizer = data::make_tokenizer(arguments.tokenizer);
+    std::vector<std::filesystem::path> held_out;
+    if (!arguments.validation.path.empty()) held_out = data::texts_in(arguments.validation.path);
     preparation.emplace(
         data::PrepareOptions{.inputs = {arguments.inputs.begin(), arguments.inputs.end()},
                              .output = arguments.output,
-                             .validation = arguments.validation,
+                             .validation = arguments.validation.share,
+                             .held_out = held_out,
                              .on_error = arguments.skip_errors ? data::OnError::skip : data::OnError::stop,
                              .deduplicate = arguments.deduplicate,
                              .tokenizer_name = arguments.tokenizer,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "launcher/commands/options.h"
+#include "launcher/recipe/sections.h"
 #include "parallel/world.h"
 
 namespace sisa::launcher {
@@ -15,7 +16,7 @@ struct DataPrepareArguments {
   std::vector<std::string> inputs;  // files; "-": standard input
   std::string tokenizer;            // a file, or "bytes"
   std::filesystem::path output;
-  double validation = 0.01;  // share of documents held out, 0 to 0.5
+  HeldOutText validation;    // what is held out
   bool skip_errors = false;  // pass over documents that cannot be read
   bool deduplicate = false;  // drop documents whose text came before
   int threads = 0;           // of each rank; 0: the cores of a host are shared among its ranks

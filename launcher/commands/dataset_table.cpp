@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <vector>
+#include <algorithm>
+#include <string>
 
 #include "common/quantity.h"
 #include "launcher/run/reporter.h"
@@ -23,9 +24,35 @@ std::string describe_split(const data::TokenDataset& dataset) {
   return text + fmt::format(" in {} file{}", dataset.num_files(), dataset.num_files() == 1 ? "" : "s");
 }
 
-std::string describe_sources(const std::vector<data::Manifest::Source>& sources) {
+std::string describe_sources(const data::Manifest& manifest, bool held_out) {
   std::string text;
-  for (const auto& source : sources) text += (text.empty() ? "" : ", ") + source.file;
+  for (const auto& source : manifest.sources)
+    if (source.held_out == held_out) text += (text.empty() ? "" : ", ") + source.file;
+  return text;
+}
+
+// The files in which no document was found, as in one whose download failed; "": none, or it is not known.
+std::string describe_empty(const data::Manifest& manifest) {
+  const auto empty = [](const auto& source) { return source.documents == 0; };
+  const auto& sources = manifest.sources;
+  const auto count = std::count_if(sources.begin(), sources.end(), empty);
+  if (count == 0 || count == static_cast<int64_t>(sources.size())) return "";  // format 1 has no counts
+  return fmt::format("{} of {} files hold no document, first {}", count, sources.size(),
+                     std::find_if(sources.begin(), sources.end(), empty)->file);
+}
+
+// What is held out, and how long its documents are: validation on shorter ones than training has says little.
+std::string describe_held_out(const data::TokenDataset& train, const data::TokenDataset& validation) {
+  const std::string own = describe_sources(train.manifest(), true);
+  const auto tokens = static_cast<double>(train.tokens() + validation.tokens());
+  const auto length = [](const data::TokenDataset& split) {
+    return format_count(split.tokens() / std::max<int64_t>(1, split.documents()));
+  };
+  std::string text = own.empty() ? fmt::format("{}% asked for", 100 * train.manifest().validation) : own;
+  if (validation.tokens() > 0)
+    text += fmt::format(": {:.2f}% of the tokens, {} a document on average, and {} in train",
+                        100 * static_cast<double>(validation.tokens()) / tokens, length(validation),
+                        length(train));
   return text;
 }
 
@@ -36,7 +63,7 @@ std::string dataset_table(const data::TokenDataset& train, const data::TokenData
   if (train.has_manifest())
     rows.insert(rows.end(), {{"tokenizer", train.manifest().tokenizer},
                              {"vocabulary", format_count(train.manifest().vocab_size)},
-                             {"sources", describe_sources(train.manifest().sources)}});
+                             {"sources", describe_sources(train.manifest(), false)}});
   if (!train.remark().empty()) rows.emplace_back("says", train.remark());
   rows.emplace_back(data::split_name(data::Split::train), describe_split(train));
   rows.emplace_back(data::split_name(data::Split::validation), describe_split(validation));
@@ -47,10 +74,19 @@ std::string dataset_table(const data::TokenDataset& train, const data::TokenData
     return boxed_table(train.path().string(), rows);
   }
   const data::Manifest& manifest = train.manifest();
-  rows.emplace_back("held out", fmt::format("{}% asked for", 100 * manifest.validation));
+  rows.emplace_back("held out", describe_held_out(train, validation));
   if (manifest.cut_tokens > 0)
-    rows.emplace_back("cut", fmt::format("{} tokens at the ends of long held-out documents, in neither split",
-                                         format_count(manifest.cut_tokens)));
+    rows.emplace_back(
+        "lost",
+        fmt::format("{} tokens ({:.1f}%) of long held-out documents are in neither split; prepared "
+                    "anew, none are lost",
+                    format_count(manifest.cut_tokens),
+                    100.0 * static_cast<double>(manifest.cut_tokens) /
+                        static_cast<double>(train.tokens() + validation.tokens() + manifest.cut_tokens)));
+  if (manifest.held_out_copies > 0)
+    rows.emplace_back("copies", fmt::format("{} documents with the text of a held-out one, not trained on",
+                                            format_count(manifest.held_out_copies)));
+  if (const std::string empty = describe_empty(manifest); !empty.empty()) rows.emplace_back("empty", empty);
   if (manifest.duplicate_documents)
     rows.emplace_back("repeated", fmt::format("{} documents with the text of another, dropped",
                                               format_count(*manifest.duplicate_documents)));

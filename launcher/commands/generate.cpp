@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/file.h"
 #include "data/tokenizer/make_tokenizer.h"
+#include "launcher/run/kept_tokenizer.h"
 #include "launcher/run/opened_run.h"
 
 namespace sisa::launcher {
@@ -103,7 +104,7 @@ int run(const GenerateArguments& arguments, const parallel::World& world) {
   });
   if (!world.is_root()) return common::success;  // one rank's text is enough
 
-  const auto tokenizer = data::make_tokenizer(trained.recipe.data.tokenizer);
+  const auto tokenizer = data::make_tokenizer(tokenizer_of(trained.recipe, reference.folder));
   std::vector<std::vector<int64_t>> ids;
   for (const std::string& prompt : prompts) {
     std::vector<uint32_t> tokens;

@@ -171,10 +171,10 @@ void add_data(std::vector<RecipeKey>& rows) {
           "synthetic tasks; samples are drawn in proportion to weight; needed to train. Keys: below")
       .add("sequence_length", &DataSection::sequence_length, count(1, 1 << 24, Unit::tokens), Change::shown,
            "tokens of a sample")
-      .add("validation", &DataSection::validation, number(from(0), to(0.5)), Change::shown,
+      .add("validation", &DataSection::validation, hold_out(), Change::shown,
            "share that is held out of sources of raw text, and of other programs' tokens (the last ones) "
-           "unless "
-           "their files' names say val; more would leave less than half to train on");
+           "unless their files' names say val; more would leave less than half to train on. Or a text, a "
+           "folder of texts, or tokens: all of it is held out, and of the sources nothing");
 }
 
 void add_train(std::vector<RecipeKey>& rows) {

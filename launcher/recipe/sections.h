@@ -38,11 +38,17 @@ struct Source {
   bool is_task() const { return !task.name.empty(); }
 };
 
+// What is held out of training: a share of the text, or what a file or folder holds.
+struct HeldOutText {
+  double share = 0.01;
+  std::filesystem::path path = {};  // "": the share counts
+};
+
 struct DataSection {
   std::string tokenizer;           // "bytes" or a file; "": not given
   std::vector<Source> sources;     // empty: not given
   int64_t sequence_length = 2048;  // tokens of a sample
-  double validation = 0.01;        // share of a raw text that is held out
+  HeldOutText validation;          // a share of each raw text; or text or tokens of its own
 };
 
 // The defaults of this section and the next are the published recipe's for 152M parameters (spec section 0).

@@ -130,6 +130,37 @@ ValueKind<uint64_t> seed() {
           .print = [](const uint64_t& value) { return fmt::format("{}", value); }};
 }
 
+HeldOutText parse_hold_out(const std::string& text) {
+  std::optional<Quantity> share;
+  try {
+    share = common::parse_quantity(text);
+  } catch (const Error&) {
+    if (text.empty()) throw;
+    return {.share = 0, .path = text};
+  }
+  if (share->unit != Unit::none || share->value < 0 || share->value > 0.5)
+    throw Error("'{}' is no share from 0 to 0.5, nor a path: write that as ./{}.", text, text);
+  return {.share = share->value};
+}
+
+ValueKind<HeldOutText> hold_out() {
+  const std::string expected = "a share x with 0 <= x <= 0.5, or a file or folder";
+  return {.expected = expected,
+          .read =
+              [=](const Yaml& value) {
+                if (value.kind != Yaml::Kind::scalar) refuse_value(value, expected);
+                try {
+                  return parse_hold_out(value.text);
+                } catch (const Error&) {
+                  refuse_value(value, expected);
+                }
+              },
+          .print =
+              [](const HeldOutText& value) {
+                return value.path.empty() ? fmt::format("{}", value.share) : path().print(value.path);
+              }};
+}
+
 ValueKind<bool> flag() {
   return choice<bool>({{"true", true}, {"false", false}});
 }

@@ -44,6 +44,9 @@ ValueKind<uint64_t> seed();
 ValueKind<bool> flag();
 ValueKind<std::string> text(const std::string& expected);
 ValueKind<std::filesystem::path> path();
+// A share from 0 to 0.5 as `1%` or `0.01`; what is no number is a path.
+ValueKind<HeldOutText> hold_out();
+HeldOutText parse_hold_out(const std::string& text);  // throws Error
 ValueKind<SavePoints> save_points();
 ValueKind<std::vector<int64_t>> whole_numbers(int64_t minimum, int64_t maximum);  // a list
 

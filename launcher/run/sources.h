@@ -17,10 +17,11 @@ namespace sisa::launcher {
 
 class Sources {
  public:
-  // Collective. A source that is raw text is prepared first, by rank 0, into the run's folder, once: with
-  // data.tokenizer and data.validation. Every id of every source is read once, by the ranks together. Throws
-  // Error if a source is missing, is damaged, was made with another tokenizer, has ids that the model lacks
-  // or is shorter than a sequence, and if two ranks read files that differ (their fingerprints are compared).
+  // Collective. A source that is raw text, and held-out text of data.validation, is prepared first, by rank
+  // 0, into the run's folder, once for each content: with data.tokenizer and data.validation. Every id of
+  // every source is read once, by the ranks together. Throws Error if a source is missing, is damaged, was
+  // made with another tokenizer, has ids that the model lacks or is shorter than a sequence, and if two ranks
+  // read files that differ (their fingerprints are compared).
   Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& reporter,
           const parallel::World& world);
 

@@ -15,6 +15,7 @@
 #include "launcher/run/agreement.h"
 #include "launcher/run/device.h"
 #include "launcher/run/evaluation.h"
+#include "launcher/run/kept_tokenizer.h"
 #include "launcher/run/monitors.h"
 #include "launcher/run/restore.h"
 #include "launcher/run/run_events.h"
@@ -106,7 +107,9 @@ Trainer::Trainer(const Recipe& recipe, const TrainOptions& options, const at::De
     held_out_loss_ = start.held_out_loss;
   }
   world_.together([&] {
-    if (world_.is_root()) common::write_file_atomically(folder_.recipe(), print_recipe(recipe_));
+    if (!world_.is_root()) return;
+    common::write_file_atomically(folder_.recipe(), print_recipe(recipe_));
+    keep_tokenizer(recipe_, folder_);
   });
 }
 
@@ -123,8 +126,8 @@ int Trainer::run() {
                        passed({static_cast<double>(recipe_.log.every), Unit::steps}, before, progress_);
     reporter_.step(report, shown);
     const Decision decision = decide(before);
-    // The state is saved first: an evaluation may take long, and a signal or a crash may end it. But a step that
-    // was skipped is not saved, since the checkpoints that this would displace are better.
+    // The state is saved first: an evaluation may take long, and a signal or a crash may end it. But a step
+    // that was skipped is not saved, since the checkpoints that this would displace are better.
     due_ = due_ || decision.save;
     checkpointer_.after_step(before, progress_, due_ && report.applied,
                              /*last=*/report.applied && (decision.stop || complete()));

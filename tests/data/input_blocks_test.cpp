@@ -31,7 +31,7 @@ class InputBlocksTest : public DataFolder {
   // The documents of every block that is assigned to `part`; each block must come once.
   void read(const std::vector<fs::path>& paths, int64_t block_bytes, int part, int parts,
             std::map<Place, std::vector<Found>>& blocks) const {
-    const auto inputs = look_at(paths);
+    const auto inputs = look_at(paths, block_bytes);
     const auto units = list_units(inputs, block_bytes);
     BlockSource source(inputs, units, block_bytes, part, parts, [](size_t) { return false; });
     for (InputBlock block; source.next(block);) {
@@ -94,7 +94,7 @@ TEST_F(InputBlocksTest, CutsAreWhereLinesBegin) {
 TEST_F(InputBlocksTest, SmallFilesShareABlock) {
   std::vector<fs::path> paths;
   for (int i = 0; i < 100; ++i) paths.push_back(write(fmt::format("{}.txt", i), std::string(100, 'x')));
-  const auto units = list_units(look_at(paths), 1000);
+  const auto units = list_units(look_at(paths, 1000), 1000);
   ASSERT_EQ(units.size(), 10u);
   for (const Unit& unit : units) EXPECT_EQ(unit.last - unit.first, 10u);
 }
@@ -103,7 +103,8 @@ TEST_F(InputBlocksTest, SmallFilesShareABlock) {
 // size.
 TEST_F(InputBlocksTest, ManyStreamsAreDealtAndFewAreShared) {
   std::vector<Input> inputs;
-  for (int i = 0; i < 16; ++i) inputs.push_back({.path = "a.jsonl.zst", .bytes = 1000 * (i + 1)});
+  for (int i = 0; i < 16; ++i)
+    inputs.push_back({.path = "a.jsonl.zst", .bytes = 1000 * (i + 1), .lines = true, .packed = true});
   const auto units = list_units(inputs, 10);
   std::map<size_t, int> readers;
   for (int part = 0; part < 4; ++part) {

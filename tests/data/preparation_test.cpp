@@ -101,7 +101,7 @@ TEST_F(PreparationTest, TheFirstOfEqualDocumentsRemains) {
   // 300 + 50 (250 to 299) + 400 (200 to 599) + 300 (900 to 1199) + 20 (0 to 19) + 2 texts
   EXPECT_EQ(manifest.duplicate_documents, 50 + 100 + 20);
   EXPECT_EQ(manifest.skipped_documents, 2);
-  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 301 is no valid JSON"));
+  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 301, column 1: 'b' stands"));
   EXPECT_EQ(manifest.sources[1].documents, 400);
 
   // Files that contain each document once, at the place of its first occurrence.
@@ -224,6 +224,28 @@ TEST_F(PreparationTest, WhatIsLeftOfAnotherPreparationIsRemoved) {
   EXPECT_FALSE(fs::exists(unfinished("data")));
 }
 
+// A file of equal size and time that took the place of another, as rsync -t and tar put it there.
+TEST_F(PreparationTest, AFileThatWasReplacedIsReadAnew) {
+  const fs::path file = write("a.jsonl", documents(300));
+  PrepareOptions o = options({file});
+  o.block_bytes = 4'000;
+  {
+    Preparation preparation(o, *tokenizer);
+    preparation.begin();
+    preparation.tokenize(0, 2);
+  }
+  const auto time = fs::last_write_time(file);
+  std::string other = documents(300);
+  std::replace(other.begin(), other.end(), 'd', 'D');
+  write("a.jsonl", other);
+  fs::last_write_time(file, time);
+  Preparation preparation(o, *tokenizer);
+  EXPECT_THAT(preparation.begin().remark, HasSubstr("starts over"));
+  preparation.tokenize(0, 1);
+  preparation.finish();
+  EXPECT_EQ(texts(Split::train).front().substr(0, 9), "Document ");
+}
+
 // Only joining depends on these options.
 TEST_F(PreparationTest, SharesMayChangeOnTheWay) {
   PrepareOptions o = mixed("data");
@@ -309,11 +331,11 @@ TEST_F(PreparationTest, BadLinesAreNumberedWithinTheirFile) {
     PrepareOptions o =
         options({write("first.jsonl", documents(100)), write(name, content)}, 0.1, name + "-data");
     o.block_bytes = 3'000;
-    EXPECT_THAT(refuses(o), HasSubstr(name + ", line 201 is no valid JSON")) << name;
+    EXPECT_THAT(refuses(o), HasSubstr(name + ", line 201, column 1: 'b' stands")) << name;
     o.on_error = OnError::skip;  // what is there already is used
     const Manifest manifest = prepare(o);
     EXPECT_EQ(manifest.skipped_documents, 1);
-    EXPECT_THAT(manifest.first_skipped, HasSubstr(name + ", line 201 is no valid JSON")) << name;
+    EXPECT_THAT(manifest.first_skipped, HasSubstr(name + ", line 201, column 1: 'b' stands")) << name;
   }
 }
 
@@ -331,12 +353,57 @@ TEST_F(PreparationTest, ADamagedFileStopsTheRun) {
   }
 }
 
+// Standard input is a file with `content` while `action` runs. Returns what it refuses with.
+template <typename Action>
+std::string with_input(const fs::path& file, const Action& action) {
+  const int saved = ::dup(STDIN_FILENO), input = ::open(file.c_str(), O_RDONLY);
+  ::dup2(input, STDIN_FILENO);
+  ::close(input);
+  const std::string refused = refusal(action);
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
+  return refused;
+}
+
+// What a writer marks, as scripts/parquet_to_jsonl.py does, is not complete without its end.
+TEST_F(PreparationTest, AStreamWhoseEndIsMissingIsRefused) {
+  const auto mark = [](const std::string& place) {
+    return "{\"text\": \"\", \"sisa_stream\": \"" + place + "\"}\n";
+  };
+  const auto prepare_input = [&](const std::string& content) {
+    return with_input(write("input", content), [&] {
+      PrepareOptions o = options({"-"});
+      o.block_bytes = 4'000;
+      prepare(o);
+    });
+  };
+  const std::string whole = mark("begin") + documents(400) + mark("end");
+  for (const size_t kept : {mark("begin").size(), mark("begin").size() + documents(100).size(),
+                            whole.size() - mark("end").size()}) {
+    EXPECT_THAT(prepare_input(whole.substr(0, kept)),
+                AllOf(HasSubstr("the end is missing"), HasSubstr("--no-marks")));
+    EXPECT_FALSE(is_dataset(folder / "data"));
+  }
+  EXPECT_THAT(prepare_input(documents(3) + mark("end")), HasSubstr("is not what it was"));
+  fs::remove_all(folder / "data");
+  EXPECT_THAT(prepare_input(documents(3) + mark("end")), HasSubstr("the beginning is missing"));
+  fs::remove_all(folder / "data");
+  EXPECT_THAT(prepare_input(whole.substr(0, whole.size() / 2)), HasSubstr("cut off"));
+  EXPECT_EQ(prepare_input(whole), "");  // goes on
+  EXPECT_EQ(read_manifest(folder / "data").sources[0].documents, 400);
+  // The same in a file, and in the parts of one.
+  PrepareOptions o =
+      options({write("a.jsonl", whole.substr(0, 9'000)), write("b.jsonl", whole.substr(9'000))}, 0.1, "file");
+  o.on_error = OnError::skip;
+  EXPECT_GE(prepare(o).sources[1].documents, 300);
+  o = options({folder / "a.jsonl"}, 0.1, "part");
+  o.on_error = OnError::skip;
+  EXPECT_THAT(refuses(o), HasSubstr("the end is missing"));
+}
+
 TEST_F(PreparationTest, StandardInputIsComparedWhenItComesAgain) {
   const auto prepare_input = [&](const std::string& content, const std::string& output, bool join) {
-    const int saved = ::dup(STDIN_FILENO), file = ::open(write("input", content).c_str(), O_RDONLY);
-    ::dup2(file, STDIN_FILENO);
-    ::close(file);
-    const std::string refused = refusal([&] {
+    return with_input(write("input", content), [&] {
       PrepareOptions o = options({"-"}, 0.1, output);
       o.block_bytes = 4'000;
       Preparation preparation(o, *tokenizer);
@@ -346,9 +413,6 @@ TEST_F(PreparationTest, StandardInputIsComparedWhenItComesAgain) {
       preparation.tokenize(1, 2);  // nothing
       if (join) preparation.finish();
     });
-    ::dup2(saved, STDIN_FILENO);
-    ::close(saved);
-    return refused;
   };
   EXPECT_EQ(prepare_input(documents(400), "whole", true), "");
   EXPECT_EQ(prepare_input(documents(200), "data", false), "");  // ends early

@@ -43,23 +43,26 @@ TEST_F(PrepareTest, OneTextHoldsOutItsEndCutBetweenCharacters) {
   }
 }
 
-TEST_F(PrepareTest, FewDocumentsHoldOutTheLastShareOfAllTogether) {
+TEST_F(PrepareTest, OfFewDocumentsOneIsDividedWhereTheShareIsReached) {
   prepare(options(
       {write("a.jsonl", line("aaaaaaaaaa") + line("bbbbbbbbbb")), write("b.jsonl", line("cccccccccc"))},
       0.5));
-  EXPECT_THAT(texts(Split::train), ElementsAre("aaaaaaaaaa", "bbbbb"));
-  EXPECT_THAT(texts(Split::validation), ElementsAre("bbbbb", "cccccccccc"));
-  prepare(options({write("c.jsonl", line("aaaaa") + line("bbbbb"))}, 0.5, "even"));
-  EXPECT_THAT(texts(Split::train, "even"), ElementsAre("aaaaa"));
-  EXPECT_THAT(texts(Split::validation, "even"), ElementsAre("bbbbb"));
+  std::vector<std::string> parts = texts(Split::train);
+  const auto held_out = texts(Split::validation);
+  EXPECT_EQ(parts.size(), 2u);
+  EXPECT_EQ(held_out.size(), 2u);
+  parts.insert(parts.end(), held_out.begin(), held_out.end());
+  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  EXPECT_EQ(parts[0].size(), 5u);
+  EXPECT_EQ(parts[0], parts[1]);
+  EXPECT_NE(parts[2], parts[3]);
 }
 
 TEST_F(PrepareTest, ManyDocumentsAreSplitByTheirHash) {
   prepare(options({write("a.jsonl", documents(1000))}, 0.2));
   const auto train = texts(Split::train), held_out = texts(Split::validation);
   EXPECT_EQ(train.size() + held_out.size(), 1000u);
-  EXPECT_GE(held_out.size(), 200u);
-  EXPECT_LE(held_out.size(), 250u);  // 4 deviations of the binomial distribution
+  EXPECT_NEAR(static_cast<double>(held_out.size()), 200, 30);
   std::set<std::string> all(train.begin(), train.end());
   all.insert(held_out.begin(), held_out.end());
   EXPECT_EQ(all.size(), 1000u);  // the splits share nothing, nothing is lost
@@ -71,40 +74,66 @@ TEST_F(PrepareTest, ManyDocumentsAreSplitByTheirHash) {
   for (const std::string& text : train) EXPECT_TRUE(larger.contains(text));
 }
 
-// 100 to 199 tokens each, 5 % of them: some 37 each of the 200.
-TEST_F(PrepareTest, HeldOutDocumentsAreCutToACapAndTheRestIsDropped) {
-  const std::string lines = documents(1000);
-  const Manifest manifest = prepare(options({write("a.jsonl", lines)}, 0.05));
-  const auto train = texts(Split::train), held_out = texts(Split::validation);
-  EXPECT_EQ(held_out.size(), 200u);
-  EXPECT_EQ(train.size(), 800u);
-  int64_t trained = 0, kept = 0, longest = 0;
-  for (const std::string& text : train) trained += static_cast<int64_t>(text.size());
-  for (const std::string& text : held_out) {
-    kept += static_cast<int64_t>(text.size());
-    longest = std::max(longest, static_cast<int64_t>(text.size()));
-    EXPECT_NE(lines.find("\"" + text), std::string::npos);  // the start of a document
-    for (const std::string& other : train) EXPECT_NE(other.substr(0, text.size()), text);
+// Every character of every document is in one of the splits, whatever the documents' number and lengths.
+TEST_F(PrepareTest, NothingIsLost) {
+  for (const int count : {1, 2, 7, 199, 200, 500}) {
+    std::string lines;
+    int64_t bytes = 0;
+    for (int i = 0; i < count; ++i) {
+      std::string text = std::to_string(i) + " ";
+      for (int j = 0; j < 100 + i * 7919 % 900; ++j) text += j % 3 == 0 ? "x" : "😀";
+      bytes += static_cast<int64_t>(text.size());
+      lines += line(text);
+    }
+    const std::string output = std::to_string(count);
+    const Manifest manifest = prepare(options({write("a.jsonl", lines)}, 0.01, output));
+    EXPECT_EQ(manifest.cut_tokens, 0);
+    int64_t held_out = 0, trained = 0;
+    for (const std::string& text : texts(Split::validation, output)) {
+      held_out += static_cast<int64_t>(text.size());
+      EXPECT_EQ(find_invalid_utf8(text), none);                // cuts are between characters
+      EXPECT_NE(lines.find(text + "\"}"), std::string::npos);  // a document, or the end of one
+    }
+    for (const std::string& text : texts(Split::train, output)) {
+      trained += static_cast<int64_t>(text.size());
+      EXPECT_EQ(find_invalid_utf8(text), none);
+    }
+    EXPECT_EQ(trained + held_out, bytes) << count;
+    EXPECT_NEAR(static_cast<double>(held_out), static_cast<double>(bytes) / 100,
+                static_cast<double>(bytes) / 900 + 4);
   }
-  const int64_t all = trained + kept + manifest.cut_tokens;
-  EXPECT_EQ(all, manifest.sources[0].text_bytes);
-  EXPECT_LE(kept, all / 20);
-  EXPECT_GT(kept + 200, all / 20);
-  EXPECT_EQ(longest, kept / 200);
-  EXPECT_EQ(manifest.validation_shards[0].info.text_bytes, kept);
 }
 
-TEST_F(PrepareTest, CutsAreBetweenCharacters) {
-  std::string lines;
-  for (int i = 0; i < 1000; ++i) {
-    std::string text = std::to_string(i);
-    for (int j = 0; j < 50; ++j) text += "😀";
-    lines += line(text);
+// What is held out may also be named: all of it is, and copies of it are not trained on.
+TEST_F(PrepareTest, TextsOfTheUsersOwnAreHeldOut) {
+  fs::create_directories(folder / "own" / "deep");
+  write("own/a.jsonl", documents(20) + documents(5));
+  write("own/deep/b.txt", "a text");
+  write("own/.hidden", "no text");
+  write("c.jsonl", documents(100, 10) + line("a text") + line("more"));
+  for (const bool deduplicate : {false, true}) {
+    PrepareOptions o = options({folder / "c.jsonl"}, 0.3, deduplicate ? "once" : "all");
+    o.held_out = texts_in(folder / "own");
+    o.deduplicate = deduplicate;
+    const Manifest manifest = prepare(o);
+    const auto train = texts(Split::train, o.output), held_out = texts(Split::validation, o.output);
+    EXPECT_EQ(held_out.size(), deduplicate ? 21u : 26u);
+    EXPECT_EQ(held_out.back(), "a text");
+    EXPECT_EQ(train.size(), 91u);  // 20 to 109, and "more"
+    EXPECT_EQ(manifest.held_out_copies, 11);
+    EXPECT_EQ(manifest.validation, 0);
+    const Manifest again = read_manifest(o.output);
+    EXPECT_EQ(again.held_out_copies, 11);
+    ASSERT_EQ(again.sources.size(), 3u);
+    EXPECT_TRUE(again.sources[0].held_out);
+    EXPECT_FALSE(again.sources[2].held_out);
   }
-  prepare(options({write("a.jsonl", lines)}, 0.05));
-  const auto held_out = texts(Split::validation);
-  EXPECT_EQ(held_out.size(), 200u);
-  for (const std::string& text : held_out) EXPECT_EQ(find_invalid_utf8(text), none) << text;
+  fs::create_directory(folder / "void");
+  EXPECT_THAT(refusal([&] { texts_in(folder / "void"); }), HasSubstr("holds no text"));
+  EXPECT_THAT(refusal([&] { texts_in(folder / "all"); }), HasSubstr("holds tokens and no text"));
+  PrepareOptions o = options({folder / "c.jsonl"}, 0, "none");
+  o.held_out = {write("empty.txt", "")};
+  EXPECT_THAT(refuses(o), HasSubstr("no text to hold out"));
 }
 
 TEST_F(PrepareTest, EqualDocumentsNeverLieInBothSplits) {
@@ -113,17 +142,6 @@ TEST_F(PrepareTest, EqualDocumentsNeverLieInBothSplits) {
   EXPECT_EQ(train.size() + held_out.size(), 600u);
   const std::set<std::string> trained(train.begin(), train.end());
   for (const std::string& text : held_out) EXPECT_FALSE(trained.contains(text));
-}
-
-TEST_F(PrepareTest, TwoHundredDocumentsAreMany) {
-  prepare(options({write("a.jsonl", documents(199))}, 0.5, "few"));
-  const auto few = texts(Split::train, "few"), few_held_out = texts(Split::validation, "few");
-  EXPECT_EQ(few.front().substr(0, 11), "document 0 ");
-  EXPECT_EQ(few_held_out.back().substr(0, 13), "document 198 ");
-  EXPECT_EQ(few.size() + few_held_out.size(), 200u);  // one is divided
-  prepare(options({write("b.jsonl", documents(200))}, 0.5, "many"));
-  EXPECT_EQ(texts(Split::train, "many").size() + texts(Split::validation, "many").size(), 200u);
-  EXPECT_NE(texts(Split::train, "many"), few);
 }
 
 TEST_F(PrepareTest, NothingIsHeldOutOnRequest) {
@@ -185,7 +203,7 @@ TEST_F(PrepareTest, TheManifestCounts) {
   EXPECT_EQ(manifest.end_of_document, 256);
   EXPECT_EQ(manifest.validation, 0.2);
   EXPECT_EQ(manifest.skipped_documents, 1);
-  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 2 is no valid JSON"));
+  EXPECT_THAT(manifest.first_skipped, HasSubstr("a.jsonl, line 2, column 1: 'b' stands where an object"));
   EXPECT_EQ(manifest.duplicate_documents, std::nullopt);
   ASSERT_EQ(manifest.sources.size(), 1u);
   EXPECT_EQ(manifest.sources[0].file, "a.jsonl");
@@ -207,12 +225,12 @@ TEST_F(PrepareTest, ManifestsOfFormat1AreRead) {
     manifest.replace(begin, end - begin, with);
   };
   replace("\"format\"", ",", "\"format\": 1");
-  replace("\"cut_tokens\"", "\"splits\"", "\"sources\": [\"a.jsonl\"], ");
+  replace("\"sources\"", "\"splits\"", "\"cut_tokens\": 7, \"sources\": [\"a.jsonl\"], ");
   write("data/manifest.json", manifest);
   const Manifest old = read_manifest(folder / "data");
   ASSERT_EQ(old.sources.size(), 1u);
   EXPECT_EQ(old.sources[0].file, "a.jsonl");
-  EXPECT_EQ(old.cut_tokens, 0);
+  EXPECT_EQ(old.cut_tokens, 7);
   EXPECT_GT(TokenDataset::open(folder / "data", Split::train).tokens(), 0);
 }
 

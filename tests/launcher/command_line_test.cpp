@@ -100,7 +100,7 @@ TEST(CommandLine, Others) {
       {"data", "prepare", "a.txt", "-", "--tokenizer", "bytes", "--output", "d", "--validation", "2%",
        "--on-error", "skip", "--deduplicate", "--threads", "3"});
   EXPECT_THAT(prepare.inputs, ElementsAre("a.txt", "-"));
-  EXPECT_DOUBLE_EQ(prepare.validation, 0.02);
+  EXPECT_DOUBLE_EQ(prepare.validation.share, 0.02);
   EXPECT_TRUE(prepare.skip_errors);
   EXPECT_TRUE(prepare.deduplicate);
   EXPECT_EQ(prepare.threads, 3);

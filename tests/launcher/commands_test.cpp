@@ -161,8 +161,8 @@ TEST_F(Commands, EncodeAndDecodeNameTheLine) {
     return said;
   };
   EXPECT_THAT(encode("{\"text\": \"a\"}\n{\"txt\": 1}\n"),
-              HasSubstr("line 2: has no field 'text'; expected an object whose field `text` is a string"));
-  EXPECT_THAT(encode("not json\n"), HasSubstr("line 1: is no valid JSON"));
+              HasSubstr("line 2: column 1: the object has no field 'text', but"));
+  EXPECT_THAT(encode("not json\n"), HasSubstr("line 1: column 1: 'n' stands where an object should begin"));
   EXPECT_THAT(decode("[1, -2]\n"), HasSubstr("line 1: -2 is no token id"));
   EXPECT_THAT(decode("[1]\n{}\n"), HasSubstr("line 2: expected an array of token ids"));
   EXPECT_THAT(decode("[300]\n"), HasSubstr("line 1: "));
@@ -177,7 +177,7 @@ TEST_F(Commands, PrepareAndInspect) {
   const Outcome prepared = outcome_of([&] {
     return run(
         DataPrepareArguments{
-            .inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = 0.1},
+            .inputs = {input.string()}, .tokenizer = "bytes", .output = output, .validation = {0.1}},
         world());
   });
   const Outcome inspected = outcome_of([&] { return run(DataInspectArguments{output}, world()); });

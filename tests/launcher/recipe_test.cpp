@@ -71,7 +71,7 @@ TEST(Recipe, ReadsValuesWithUnits) {
   EXPECT_EQ(r.checkpoint.every.unit, Unit::seconds);
   EXPECT_EQ(r.checkpoint.every.value, 1800);
   EXPECT_EQ(r.evaluation.every.value, 0);
-  EXPECT_DOUBLE_EQ(r.data.validation, 0.02);
+  EXPECT_DOUBLE_EQ(r.data.validation.share, 0.02);
   EXPECT_FALSE(r.optimizer.sharded);
   ASSERT_EQ(r.data.sources.size(), 2u);
   EXPECT_EQ(r.data.sources[0].path, "a b.txt");
@@ -203,7 +203,8 @@ TEST(Recipe, OutOfRange) {
   EXPECT_THAT(refused_set("model.d_model=0"), HasSubstr("from 1 to 65536"));
   EXPECT_THAT(refused_set("model.d_model=1e99"), HasSubstr("from 1 to 65536"));
   EXPECT_THAT(refused_set("checkpoint.keep_last=0"), HasSubstr("a whole number from 1"));
-  EXPECT_THAT(refused_set("data.validation=0.6"), HasSubstr("must be a number x with 0 <= x <= 0.5"));
+  EXPECT_THAT(refused_set("data.validation=0.6"),
+              HasSubstr("must be a share x with 0 <= x <= 0.5, or a file or folder"));
   EXPECT_THAT(refused_set("optimizer.beta1=1"), HasSubstr("must be a number x with 0 <= x < 1"));
   EXPECT_THAT(refused_set("optimizer.learning_rate=0"), HasSubstr("must be a number x with 0 < x <= 10"));
   EXPECT_THAT(refused_set("optimizer.learning_rate=nan"), HasSubstr("optimizer.learning_rate is 'nan'"));
