@@ -107,14 +107,14 @@ class EveryCodePoint(Comparison):
 
 @unittest.skipUnless(Tokenizer, "needs the Python package tokenizers (tests/requirements.txt)")
 class Families(Comparison):
-    """The sections of the families in use, on random text and on every code point; and random patterns."""
+    """The sections of the families in use, on random text and an eighth of all code points each; and random patterns."""
 
     def test_families(self):
         for number, name in enumerate(FAMILIES):
             with self.subTest(name):
                 file = self.folder / f"{name}.json"
                 file.write_text(json.dumps(family(name)))
-                self.compare(Tokenizer.from_file(str(file)), [*fuzz(1000, number), *code_points()], file)
+                self.compare(Tokenizer.from_file(str(file)), [*fuzz(1000, number), *list(code_points())[number % 8::8]], file)
 
     def test_patterns(self):
         file = self.folder / "splits.jsonl"

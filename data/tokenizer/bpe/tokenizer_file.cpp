@@ -37,6 +37,7 @@ constexpr std::array end_names = {"<|endoftext|>",
                                   "[EOS]",
                                   "<EOS_TOKEN>",
                                   "<|eos|>",
+                                  "<|EOS|>",
                                   "<|end_of_document|>",
                                   "<|eod|>",
                                   "<eod>",
@@ -44,7 +45,11 @@ constexpr std::array end_names = {"<|endoftext|>",
                                   "<seed:eos>",
                                   "|ENDOFTEXT|",
                                   "<end_of_text>",
-                                  "<|END_OF_TEXT|>"};
+                                  "<|END_OF_TEXT|>",
+                                  "<|end|>",
+                                  "<end>",
+                                  "<END>",
+                                  "[END]"};
 
 uint32_t number_of(const Part& part) {
   return static_cast<uint32_t>(part.integer(0, most_ids - 1));
