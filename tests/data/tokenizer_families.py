@@ -97,6 +97,8 @@ FAMILIES = {
              {"unk_token": "<|endoftext|>", "end_of_word_suffix": "</w>", "continuing_subword_prefix": ""}),
     "unk_beside_bytes": (None, byte_level(regex=True), None, {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True}),
     "llama2": (normal({"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")), None, STRIPPED, SENTENCEPIECE),
+    "llama2_words": (normal({"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")), None, STRIPPED, SENTENCEPIECE),
+    "gemma_words": (replace(" ", "▁"), split(" ", "MergedWithPrevious", kind="String"), PIECES, SENTENCEPIECE),
     "mistral": (None, metaspace("first", False), STRIPPED, SENTENCEPIECE),
     "metaspace_always": (None, metaspace("always", True), metaspace("always", True), SENTENCEPIECE),
     "metaspace_never": (None, metaspace("never", True), PIECES, SENTENCEPIECE),
@@ -156,6 +158,8 @@ def family(name, vocab_size=700):
              "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
                        "fuse_unk": False, "byte_fallback": False, "ignore_merges": False, "vocab": {}, "merges": []}}
     tokenizer = Tokenizer.from_str(json.dumps(empty))
+    if name.endswith("words"):  # as SentencePiece trains: no token has a space behind other text
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = SPECIAL + ([f"<0x{b:02X}>" for b in range(256)] if keys.get("byte_fallback") and not of_bytes else [])
     affixes = {key: keys[key] for key in ("continuing_subword_prefix", "end_of_word_suffix") if keys.get(key)}
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False, limit_alphabet=400,
@@ -164,6 +168,7 @@ def family(name, vocab_size=700):
     tokenizer.train_from_iterator(text + WORDS * 5 + [pool[i:] for pool in POOLS[:-2] for i in range(3)] * 3, trainer)
     result = json.loads(tokenizer.to_str())
     result["model"].update(keys)
+    result["pre_tokenizer"] = pre_tokenizer
     result["added_tokens"] = [token for token in result["added_tokens"] if token["content"] in SPECIAL]  # without <0x41>
     if name in ("gpt2", "llama3", "llama2", "mistral", "clip"):
         for content, flags in {"[A]": {}, "[L]": {"lstrip": True}, "[R]": {"rstrip": True}, "cat": {"single_word": True},

@@ -120,6 +120,16 @@ void read_merges(const Part& model, const Vocabulary& ids, const std::string& pr
   }
 }
 
+// Where no merge joins other text to a ▁ behind it, text may be cut before each run of them: the ids are the same, and
+// a piece is a word instead of a whole document (Llama 2, Mistral, Gemma).
+void cut_at_spaces(const Vocabulary& ids, TokenizerFile& file) {
+  constexpr std::string_view space = "\u2581";
+  if (!ids.contains(std::string(space))) return;  // it might be one unknown token with what is before it
+  for (const auto& [left, right, merged] : file.merges)
+    if (file.tokens[right].starts_with(space) && !file.tokens[left].ends_with(space)) return;
+  file.pre_tokenizer.steps.push_back(Split(Pattern("\u2581+"), Split::Behavior::merged_with_next, false));
+}
+
 std::string affix(const Part& part) {
   return part.is_null() ? "" : part.text();
 }
@@ -168,7 +178,10 @@ void read_model(const Part& model, bool byte_level, const Vocabulary& ids, Token
     file.alphabet = std::move(characters);
   }
   read_merges(model, ids, prefix, file);
-  if (model.at("ignore_merges").flag(false)) {
+  const bool ignore_merges = model.at("ignore_merges").flag(false);
+  if (plain && !ignore_merges && std::holds_alternative<CharacterAlphabet>(file.alphabet))
+    cut_at_spaces(ids, file);
+  if (ignore_merges) {
     const bool of_bytes = std::holds_alternative<std::array<uint32_t, 256>>(file.alphabet);
     for (const auto& [token, id] : ids)
       if (const std::optional<std::string> text = of_bytes ? bytes_of_token(token) : token)
