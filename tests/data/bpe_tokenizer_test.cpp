@@ -255,7 +255,7 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
       [](json& f) { f["model"]["vocab"]["zz"] = 262; },
       "added_tokens[0] is not in model.vocab and so has the next number after its 262 tokens, 262, which a "
       "token of the vocabulary has");
-  expect([](json& f) { f["added_tokens"][0]["content"] = "<end>"; },
+  expect([](json& f) { f["added_tokens"][0]["content"] = "<other>"; },
          "has no token for the end of a document");
   EXPECT_THAT(refusal([&] { make_tokenizer(write("tokenizer.json", "{\"model\":").string()); }),
               AllOf(file, HasSubstr("is no JSON")));
