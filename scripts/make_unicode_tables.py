@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""Writes data/tokenizer/unicode_tables.cpp: what the Python package `tokenizers` takes for letters, numbers, white space and words, and
-how it normalises. Found by asking it about every code point, since its parts use tables of different Unicode versions.
+"""Writes what the Python package `tokenizers` takes for letters, numbers, white space and words, and how it normalises. Found by asking
+it about every code point, since its parts use tables of different Unicode versions.
 
     python scripts/make_unicode_tables.py > data/tokenizer/unicode_tables.cpp
+    python scripts/make_unicode_tables.py properties > data/tokenizer/unicode_properties.cpp
+
+The second file has what patterns and normalizers ask for by name (\\p{Lu}, \\p{Han}, Lowercase); it takes a few minutes.
 """
+import sys
+
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -84,36 +89,89 @@ def rows(items, width=118):
 
 def array(kind, name, items):
     items = list(items)
-    print(f"const {kind} {name}[] = {{")
+    local = "static " if name.startswith("of_") else ""
+    print(f"{local}const {kind} {name}[] = {{")
     print("\n".join(rows(items)))
     print("};")
-    print(f"const size_t num_{name} = {len(items)};\n")
+    print(f"{local}const size_t num_{name} = {len(items)};\n")
 
 
-decompositions = {c: nfd(chr(c)) for c in CODE_POINTS if c not in HANGUL and nfd(chr(c)) != chr(c)}
-compositions = []
-for c, parts in decompositions.items():
-    if nfc(parts) == chr(c) and len(parts) > 1:
-        head = nfc(parts[:-1])
-        assert len(head) == 1, hex(c)
-        compositions.append((ord(head), ord(parts[-1]), c))
-classes = combining_classes()
-
-print(f"""// Written by scripts/make_unicode_tables.py from what the Python package tokenizers {tokenizers.__version__} does. Do not edit.
-#include "data/tokenizer/unicode_tables.h"
+def begin(header):
+    print(f"""// Written by scripts/make_unicode_tables.py from what the Python package tokenizers {tokenizers.__version__} does. Do not edit.
+#include "{header}"
 
 namespace sisa::data::tables {{
 
 // clang-format off""")
-hexadecimal = lambda points: [f"{{0x{a:x}, 0x{b:x}}}" for a, b in ranges(points)]
-array("Range", "letters", hexadecimal(matched(r"\p{L}")))
-array("Range", "numbers", hexadecimal(matched(r"\p{N}")))
-array("Range", "white_spaces", hexadecimal(matched(r"\s")))
-array("Range", "word_characters", hexadecimal(word_characters()))
-array("Combining", "combining", [f"{{0x{c:x}, {k}}}" for c, k in sorted(classes.items())])
-array("Decomposition", "decompositions",
-      ["{0x%x, {%s}}" % (c, ", ".join(f"0x{ord(p):x}" for p in parts)) for c, parts in sorted(decompositions.items())])
-array("Composition", "compositions", ["{0x%x, 0x%x, 0x%x}" % row for row in sorted(compositions)])
-print("""// clang-format on
+
+
+def end():
+    print("""// clang-format on
 
 }  // namespace sisa::data::tables""")
+
+
+def hexadecimal(points):
+    return [f"{{0x{a:x}, 0x{b:x}}}" for a, b in ranges(points)]
+
+
+def write_tables():
+    decompositions = {c: nfd(chr(c)) for c in CODE_POINTS if c not in HANGUL and nfd(chr(c)) != chr(c)}
+    compositions = []
+    for c, parts in decompositions.items():
+        if nfc(parts) == chr(c) and len(parts) > 1:
+            head = nfc(parts[:-1])
+            assert len(head) == 1, hex(c)
+            compositions.append((ord(head), ord(parts[-1]), c))
+    classes = combining_classes()
+    begin("data/tokenizer/unicode_tables.h")
+    array("Range", "letters", hexadecimal(matched(r"\p{L}")))
+    array("Range", "numbers", hexadecimal(matched(r"\p{N}")))
+    array("Range", "white_spaces", hexadecimal(matched(r"\s")))
+    array("Range", "word_characters", hexadecimal(word_characters()))
+    array("Combining", "combining", [f"{{0x{c:x}, {k}}}" for c, k in sorted(classes.items())])
+    array("Decomposition", "decompositions",
+          ["{0x%x, {%s}}" % (c, ", ".join(f"0x{ord(p):x}" for p in parts)) for c, parts in sorted(decompositions.items())])
+    array("Composition", "compositions", ["{0x%x, 0x%x, 0x%x}" % row for row in sorted(compositions)])
+    end()
+
+
+CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co".split()
+SCRIPTS = """Arabic Armenian Bengali Bopomofo Canadian_Aboriginal Cherokee Common Cyrillic Devanagari Ethiopic Georgian Greek Gujarati Gurmukhi
+    Han Hangul Hebrew Hiragana Inherited Javanese Kannada Katakana Khmer Lao Latin Malayalam Mongolian Myanmar Oriya Sinhala Syriac Tamil
+    Telugu Thaana Thai Tibetan Yi""".split()
+
+
+def removed_by(pre_tokenizer):
+    """The code points at which a pre-tokenizer cuts, each between two letters."""
+    return {c for c in CODE_POINTS if len(pre_tokenizer.pre_tokenize_str("a" + chr(c) + "a")) > 1}
+
+
+def escaped(text):
+    return '"' + "".join("\\x%02x" % b for b in text.encode()) + '"'
+
+
+def changed_by(normalizer, otherwise=lambda c: c):
+    """What each code point becomes, where that is not what it becomes `otherwise`."""
+    changed = {c: normalizer.normalize_str(chr(c)) for c in CODE_POINTS}
+    return [f"{{0x{c:x}, {escaped(text)}}}" for c, text in changed.items() if text != otherwise(chr(c))]
+
+
+def write_properties():
+    begin("data/tokenizer/unicode_tables.h")
+    properties = {name: matched(r"\p{%s}" % name) for name in CATEGORIES + SCRIPTS}
+    properties["word"] = matched(r"\w")
+    properties["numeric"] = removed_by(pre_tokenizers.Digits(individual_digits=True))  # of Digits
+    properties["punctuation"] = removed_by(pre_tokenizers.Punctuation())
+    properties["white"] = removed_by(pre_tokenizers.WhitespaceSplit())
+    names = []
+    for name, points in properties.items():
+        array("Range", f"of_{name}", hexadecimal(points))
+        names.append(f'{{"{name}", of_{name}, num_of_{name}}}')
+    array("Property", "properties", names)
+    array("Mapping", "lower_case", changed_by(normalizers.Lowercase()))
+    array("Mapping", "compatibility", changed_by(normalizers.NFKD(), nfd))
+    end()
+
+
+write_properties() if sys.argv[1:] == ["properties"] else write_tables()

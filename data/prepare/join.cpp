@@ -232,7 +232,9 @@ class Joiner {
     piece.read(first, ids);
     while (tokens > 0 && continues_character(ids[tokens])) --tokens;
     ids.resize(tokens);
-    return {tokens, static_cast<int64_t>(tokenizer_.decode(ids).size())};
+    // Text that was normalised may be longer than it was in the document.
+    const auto decoded = static_cast<uint64_t>(tokenizer_.decode(ids).size());
+    return {tokens, static_cast<int64_t>(std::min<uint64_t>(decoded, document.text_bytes))};
   }
   bool continues_character(uint32_t id) const {
     const std::string text = tokenizer_.decode({&id, 1});

@@ -73,9 +73,14 @@ class Tables {
   std::unordered_map<uint64_t, char32_t> composed_;
 };
 
-// Appends the form C of `text`, which does not depend on the characters around it.
-void append_nfc(std::string_view text, std::string& out) {
+const Tables& composition_tables() {
   static const Tables tables;
+  return tables;
+}
+
+// The canonical decomposition of `text`, with its marks in order.
+std::vector<Marked> decomposed(std::string_view text) {
+  const Tables& tables = composition_tables();
   std::vector<Marked> all;
   for (size_t i = 0; i < text.size();) {
     const auto [code, end] = character_at(text, i);
@@ -88,6 +93,13 @@ void append_nfc(std::string_view text, std::string& out) {
     std::stable_sort(begin, end, [](const Marked& a, const Marked& b) { return a.order < b.order; });
     begin = end;
   }
+  return all;
+}
+
+// Appends the form C of `text`, which does not depend on the characters around it.
+void append_nfc(std::string_view text, std::string& out) {
+  const Tables& tables = composition_tables();
+  std::vector<Marked> all = decomposed(text);
   // Each character is composed with the last starter, unless a character between the two with the same or a
   // higher order blocks it.
   size_t kept = 0;
@@ -107,7 +119,43 @@ void append_nfc(std::string_view text, std::string& out) {
   for (size_t i = 0; i < kept; ++i) append_utf8(all[i].code, out);
 }
 
+// Appends each character of `text`, or what it becomes by a table.
+void append_mapped(std::string_view text, std::span<const tables::Mapping> table, std::string& out) {
+  for (size_t i = 0; i < text.size();) {
+    const auto [code, end] = character_at(text, i);
+    const auto found =
+        std::lower_bound(table.begin(), table.end(), code,
+                         [](const tables::Mapping& row, char32_t c) { return row.character < c; });
+    if (found != table.end() && found->character == code)
+      out.append(found->text);
+    else
+      out.append(text.substr(i, end - i));
+    i = end;
+  }
+}
+
 }  // namespace
+
+std::string_view normalized(std::string_view text, NormalizationForm form, std::string& buffer) {
+  if (form == NormalizationForm::nfc) return nfc(text, buffer);
+  std::string compatible;
+  if (form != NormalizationForm::nfd) {
+    append_mapped(text, {tables::compatibility, tables::num_compatibility}, compatible);
+    text = compatible;
+  }
+  buffer.clear();
+  if (form == NormalizationForm::nfkc)
+    append_nfc(text, buffer);
+  else
+    for (const Marked& c : decomposed(text)) append_utf8(c.code, buffer);
+  return buffer;
+}
+
+std::string_view lower_case(std::string_view text, std::string& buffer) {
+  buffer.clear();
+  append_mapped(text, {tables::lower_case, tables::num_lower_case}, buffer);
+  return buffer;
+}
 
 std::string_view nfc(std::string_view text, std::string& buffer) {
   size_t copied = 0;  // how many bytes of `text` are in `buffer`

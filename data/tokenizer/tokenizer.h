@@ -16,6 +16,8 @@ class Tokenizer {
   virtual void encode(std::string_view text, std::vector<uint32_t>& ids) const = 0;
   // The text of `ids`. The end-of-document token has no text. Throws Error naming an id >= vocab_size().
   virtual std::string decode(std::span<const uint32_t> ids) const = 0;
+  // What `ids` add to a text that has begun. Some tokenizers put a space before every text; decode() takes it away.
+  virtual std::string decode_continuation(std::span<const uint32_t> ids) const { return decode(ids); }
   virtual int64_t vocab_size() const = 0;
   virtual uint32_t end_of_document() const = 0;
   // Equal for tokenizers that give equal ids: "bytes", or the kind and the hash of a tokenizer file.

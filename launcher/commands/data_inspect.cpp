@@ -75,8 +75,9 @@ std::string counts(const data::TokenDataset& dataset, const data::Tokenizer* tok
   std::vector<std::string> items;
   for (const auto& [id, times] : counts.most_frequent) {
     const double percent = 100 * static_cast<double>(times) / static_cast<double>(dataset.tokens());
-    const std::string text =
-        tokenizer != nullptr ? data::quoted(tokenizer->decode({{static_cast<uint32_t>(id)}})) : "";
+    const std::string text = tokenizer != nullptr
+                                 ? data::quoted(tokenizer->decode_continuation({{static_cast<uint32_t>(id)}}))
+                                 : "";
     items.push_back(fmt::format("{}{}{} {:.2f}%", id, text.empty() ? "" : " ", text, percent));
   }
   return fmt::format("most frequent: {}; {} of {} ids never occur", fmt::join(items, ", "),

@@ -116,7 +116,7 @@ int run(const GenerateArguments& arguments, const parallel::World& world) {
   Page page(prompts);
   model::generate(*trained.model, ids, options, trained.device, [&](size_t prompt, int64_t token) {
     const auto id = static_cast<uint32_t>(token);
-    page.add(prompt, tokenizer->decode({&id, 1}));
+    page.add(prompt, tokenizer->decode_continuation({&id, 1}));
   });
   page.finish();
   return common::success;

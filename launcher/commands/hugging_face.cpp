@@ -7,6 +7,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/quantity.h"
+#include "data/tokenizer/bpe/pre_tokenizer.h"
 #include "data/tokenizer/bpe/tokenizer_file.h"
 #include "data/tokenizer/make_tokenizer.h"
 #include "data/tokenizer/utf8.h"
@@ -88,6 +89,24 @@ ordered_json bytes_tokenizer(const EndOfDocument& end) {
             {"merges", ordered_json::array()}}}};
 }
 
+// The added tokens with the ids that training used, whatever numbers the file has, and with every key, which some
+// readers insist on.
+ordered_json added_tokens(const data::bpe::TokenizerFile& file) {
+  ordered_json all = ordered_json::array();
+  for (const data::bpe::AddedToken& token : file.added)
+    all.push_back({{"id", token.id},
+                   {"content", file.tokens.at(token.id)},
+                   {"single_word", token.single_word},
+                   {"lstrip", token.left_strip},
+                   {"rstrip", token.right_strip},
+                   {"normalized", token.normalized},
+                   {"special", token.special}});
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return a["id"].template get<uint32_t>() < b["id"].template get<uint32_t>();
+  });
+  return all;
+}
+
 EndOfDocument write_tokenizer(const fs::path& folder, const std::string& name, const Recipe& recipe) {
   const auto tokenizer = data::make_tokenizer(name);
   if (tokenizer->vocab_size() > recipe.model.vocab_size)
@@ -100,8 +119,10 @@ EndOfDocument write_tokenizer(const fs::path& folder, const std::string& name, c
   if (const fs::path file = data::tokenizer_file(name); file.empty()) {
     content = bytes_tokenizer(end);
   } else {
-    end.text = data::bpe::read_tokenizer_file(file).tokens.at(end.id);
+    const data::bpe::TokenizerFile read = data::bpe::read_tokenizer_file(file);
+    end.text = read.tokens.at(end.id);
     content = common::parse_json<ordered_json>(common::read_file(file), file.string());
+    content["added_tokens"] = added_tokens(read);
     // What adds to a text's own ids or cuts them had no part in training.
     for (const char* part : {"post_processor", "truncation", "padding"}) content[part] = nullptr;
   }

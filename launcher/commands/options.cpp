@@ -158,7 +158,10 @@ Option add_recipe(Options& options, fs::path& recipe, std::vector<fs::path>& ove
 }
 
 void add_tokenizer(Options& options, std::string& tokenizer) {
-  options.add("--tokenizer", tokenizer, "FILE|bytes", "bytes, or a tokenizer's file").required();
+  options
+      .add("--tokenizer", tokenizer, "FILE|bytes",
+           "bytes, or a tokenizer.json or its folder (docs/data.md: what of it can be used)")
+      .required();
 }
 
 }  // namespace sisa::launcher

@@ -118,10 +118,10 @@ TEST_F(BpeTokenizerTest, MergesMayBePairsAndMayBeIgnored) {
     merge = {text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)};
   }
   EXPECT_EQ(encode(*make(file), "hello helo"), encode(*plain, "hello helo"));
-  file["model"]["vocab"]["helo"] = 262;
+  file["model"]["vocab"]["helo"] = 261;
   EXPECT_THAT(encode(*make(file), "helo"), ElementsAre(257, 'o'));
   file["model"]["ignore_merges"] = true;
-  EXPECT_THAT(encode(*make(file), "helo"), ElementsAre(262));
+  EXPECT_THAT(encode(*make(file), "helo<|endoftext|>"), ElementsAre(261, 262));
 }
 
 TEST_F(BpeTokenizerTest, AddedTokens) {
@@ -187,12 +187,14 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
   };
   expect([](json& f) { f["model"]["type"] = "WordPiece"; },
          "model.type is \"WordPiece\"; only BPE can be used");
-  expect([](json& f) { f["model"]["dropout"] = 0.1; }, "model.dropout is 0.1, which cannot be used");
-  expect([](json& f) { f["model"]["byte_fallback"] = true; }, "model.byte_fallback is true");
-  expect([](json& f) { f["model"]["unk_token"] = "<unk>"; }, "model.unk_token is \"<unk>\"");
+  expect([](json& f) { f["model"]["dropout"] = 0.1; },
+         "model.dropout is 0.1, which draws other ids for a text each time");
+  expect([](json& f) { f["model"]["seed"] = 1; }, "model has the key 'seed', which is not known");
+  expect([](json& f) { f["template"] = 1; }, "has the key 'template', which is not known");
   expect([](json& f) { f["model"]["ignore_merges"] = 3; }, "where true or false is expected");
   expect([](json& f) { f["model"]["vocab"] = 5; }, "model.vocab is no object");
-  expect([](json& f) { f["model"]["vocab"].erase("a"); }, "model.vocab lacks a for the byte 0x61");
+  expect([](json& f) { f["model"]["vocab"].erase("a"); },
+         "model.vocab lacks a for the byte 0x61, and there is no model.unk_token");
   expect([](json& f) { f["model"]["vocab"]["zz"] = 7; }, "two tokens of the number 7");
   expect([](json& f) { f["model"]["vocab"]["zz"] = -1; }, "model.vocab.zz is -1");
   expect([](json& f) { f["model"]["vocab"]["zz"] = 4e9; }, "an integer from 0 to 16,777,215 is expected");
@@ -202,14 +204,29 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
   expect([](json& f) { f["model"]["merges"][1] = "xyz"; }, "model.merges[1] is 'xyz', not two tokens");
   expect([](json& f) { f["model"]["merges"][1] = {"h", "e", "l"}; }, "model.merges[1] has 3 parts, not 2");
   expect([](json& f) { f["model"]["merges"] = "none"; }, "where a list is expected");
-  expect([](json& f) { f["normalizer"] = {{"type", "NFKC"}}; }, "normalizer.type is NFKC");
   expect(
       [](json& f) {
-        f["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "Lowercase"}}}}};
+        f["model"]["vocab"].erase("a");
+        f["model"]["unk_token"] = "<unk>";
       },
-      "normalizer.normalizers[0].type is Lowercase");
-  expect([](json& f) { f["pre_tokenizer"] = nullptr; }, "pre_tokenizer is missing");
-  expect([](json& f) { f["pre_tokenizer"] = {{"type", "Whitespace"}}; }, "pre_tokenizer.type is Whitespace");
+      "model.unk_token is \"<unk>\", which is not in model.vocab, where it is needed");
+  expect(
+      [](json& f) {
+        f["normalizer"] = {{"type", "Precompiled"}};
+      },
+      "normalizer.type is Precompiled, which cannot be used");
+  expect(
+      [](json& f) {
+        f["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "StripAccents"}}}}};
+      },
+      "normalizer.normalizers[0].type is StripAccents");
+  expect([](json& f) { f["pre_tokenizer"] = nullptr; },
+         "model has no token for characters that are not in its vocabulary");
+  expect(
+      [](json& f) {
+        f["pre_tokenizer"] = {{"type", "UnicodeScripts"}};
+      },
+      "pre_tokenizer.type is UnicodeScripts, which cannot be used");
   const auto split = [](const char* pattern, const char* behavior) {
     return json{{"type", "Sequence"},
                 {"pretokenizers",
@@ -218,20 +235,27 @@ TEST_F(BpeTokenizerTest, RefusesByName) {
                    {"behavior", behavior},
                    {"invert", false}}}}};
   };
-  expect([&](json& f) { f["pre_tokenizer"] = split("[a-z]+", "Isolated"); },
-         "splits text by the pattern\n  [a-z]+\n");
-  expect([&](json& f) { f["pre_tokenizer"] = split("x", "Removed"); },
-         "behavior is \"Removed\"; only Isolated");
+  expect([&](json& f) { f["pre_tokenizer"] = split("(a", "Isolated"); },
+         "pattern.Regex is the regular expression\n  (a\nwhich has a ( without its ) at byte 0");
+  expect([&](json& f) { f["pre_tokenizer"] = split("x", "removed"); },
+         "behavior is \"removed\", where Removed, Isolated");
   expect(
       [&](json& f) {
         f["pre_tokenizer"] = split(
             R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", "Isolated");
       },
-      "pre_tokenizer has no ByteLevel");
-  expect([](json& f) { f["decoder"] = {{"type", "WordPiece"}}; }, "decoder.type is WordPiece");
-  expect([](json& f) { f["added_tokens"][0]["content"] = ""; }, "added_tokens[0].content is empty");
-  expect([](json& f) { f["added_tokens"][0]["id"] = 5; }, "added_tokens[0] has the number 5");
-  expect([](json& f) { f["added_tokens"][0]["content"] = "<end>"; },
+      "model has no token for characters that are not in its vocabulary");
+  expect(
+      [](json& f) {
+        f["decoder"] = {{"type", "WordPiece"}};
+      },
+      "decoder.type is WordPiece, which cannot be used");
+  expect([](json& f) { f["added_tokens"][0]["content"] = ""; }, "has no token for the end of a document");
+  expect(
+      [](json& f) { f["model"]["vocab"]["zz"] = 262; },
+      "added_tokens[0] is not in model.vocab and so has the next number after its 262 tokens, 262, which a "
+      "token of the vocabulary has");
+  expect([](json& f) { f["added_tokens"][0]["content"] = "<other>"; },
          "has no token for the end of a document");
   EXPECT_THAT(refusal([&] { make_tokenizer(write("tokenizer.json", "{\"model\":").string()); }),
               AllOf(file, HasSubstr("is no JSON")));

@@ -4,51 +4,20 @@ SISA_TOKENIZER names the GPT-NeoX tokenizer.json, SISA_TEXT a folder of .jsonl.z
 without the package, the tests that need them are skipped.
 """
 import random
-import unicodedata
+import sys
 
 from harness import *
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "data"))
 try:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    from tokenizer_families import FAMILIES, LLAMA3, POOLS, code_points, family, fuzz, splits
 except ImportError:
-    Tokenizer = None
+    Tokenizer, FAMILIES = None, {}
 
 HERE = pathlib.Path(__file__).parent
 NEOX = os.environ.get("SISA_TOKENIZER", "")
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-POOLS = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJ", "0123456789", "     \t\n\r\u00a0\u2003\u3000\x85\u2028\x0b\x0c",
-         "'’.,;:!?-_()[]{}<>|@#$%^&*+=/\\\"`~", "éèüñçøßÄ", "\u0300\u0301\u0323\u0327\u0308\u0345\u0334\u0591\u0651\u3099",
-         "가각힣ᄀ까ᅢᆨᆩ", "日本語中文漢字かなカナ", "привет мир ЁЙ", "अआइकखगािी्ं", "😀👍🏽👨‍👩‍👧🇩🇪",
-         "\u017f\u212a\u2126\u1e9b\u0344\u0340\u0958\ufb1d\u2adc\U0001d15e"]
-WORDS = ["'s", "'S", "'ll", "'Ve", "'RE", "'ſ", "<|endoftext|>", "[A]", " [L]", "[R]  ", "cat", "cats", "  ", "   \n\n", "don't", "\r\n",
-         "\n\n\n", " \n ", "1234567", " 12", "  12", "\t\tif", " " * 12]
-
-
-def fuzz(count, seed):
-    draw = random.Random(seed)
-    for _ in range(count):
-        text = ""
-        for _ in range(draw.randint(1, 12)):
-            kind = draw.random()
-            if kind < 0.25:
-                text += draw.choice(WORDS)
-            elif kind < 0.85:
-                pool = draw.choice(POOLS)
-                text += "".join(draw.choice(pool) for _ in range(draw.randint(1, 6)))
-            elif kind < 0.95:
-                c = draw.randrange(0x110000)
-                text += chr(c) if not 0xD800 <= c <= 0xDFFF else "A"
-            else:
-                text += draw.choice(" \n\u0301a") * draw.randint(1, 80)
-        yield text
-
-
-def code_points():
-    """Every character alone, among letters and digits, and with marks."""
-    for begin in range(0, 0x110000, 64):
-        chars = [chr(c) for c in range(begin, begin + 64) if not 0xD800 <= c <= 0xDFFF]
-        if chars:
-            yield "\x02".join(f"a{c}b {c} {c}1{c}\u0301{c}{c}" for c in chars)
 
 
 def trained(configure=None, normalizer=None, cuts=None, **options):
@@ -135,6 +104,49 @@ class EveryCodePoint(Comparison):
         split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
                                          pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
         self.compare(trained(normalizer=normalizers.NFC(), cuts=split), code_points())
+
+
+@slow
+@unittest.skipUnless(Tokenizer, "needs the Python package tokenizers (tests/requirements.txt)")
+class Families(Comparison):
+    """The sections of the families in use, on random text and an eighth of all code points each; and random patterns."""
+
+    def test_families(self):
+        for number, name in enumerate(FAMILIES):
+            with self.subTest(name):
+                file = self.folder / f"{name}.json"
+                file.write_text(json.dumps(family(name)))
+                self.compare(Tokenizer.from_file(str(file)), [*fuzz(1000, number), *list(code_points())[number % 8::8]], file)
+
+    def test_patterns(self):
+        file = self.folder / "splits.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in splits(6000, os.environ.get("SISA_SEED", 2))))
+        done = subprocess.run([os.environ["SISA_TEST_DATA_PROGRAM"], "--gtest_filter=TokenizerGoldenTest.Cuts*"], capture_output=True, text=True,
+                              env={**os.environ, "SISA_GOLDEN_SPLITS": str(file)})
+        self.assertEqual(done.returncode, 0, done.stdout[-5000:])
+
+    def test_an_export_gives_the_ids_of_training(self):
+        """The folder's tokenizer.json, read by the package as its reader would, with what it adds of itself."""
+        recipe = self.folder / "recipe.yaml"
+        for name in ("llama2", "clip", "o200k"):
+            with self.subTest(name):
+                file, run_folder, output = (self.folder / f"{name}{end}" for end in (".json", "-run", "-hf"))
+                content = family(name)
+                content["post_processor"] = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                                             {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}},
+                                             {"Sequence": {"id": "B", "type_id": 1}}],
+                                             "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
+                file.write_text(json.dumps(content))
+                text = self.folder / "text.jsonl"
+                text.write_text("".join(json.dumps({"text": "hello world " * 40}) + "\n" for _ in range(20)))
+                recipe.write_text(RECIPE.replace("bytes", str(file)).replace("DATA", str(text)).replace("257", "720"))
+                done = run("train", recipe, "--output", run_folder, "--stop-after", "1 steps")
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                done = run("checkpoint", "export", run_folder, "--format", "hf", "--output", output)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                texts = list(fuzz(300, name))
+                exported = Tokenizer.from_file(str(output / "tokenizer.json"))
+                self.assertEqual([exported.encode(t).ids for t in texts], self.ours(file, [{"text": t} for t in texts]))
 
 
 @unittest.skipUnless(Tokenizer and NEOX and os.environ.get("SISA_TEXT"), "SISA_TOKENIZER and SISA_TEXT name no tokenizer and text")

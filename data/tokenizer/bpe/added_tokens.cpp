@@ -1,8 +1,11 @@
 #include "data/tokenizer/bpe/added_tokens.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
+#include "common/error.h"
+#include "data/tokenizer/bpe/file_part.h"
 #include "data/tokenizer/unicode.h"
 
 namespace sisa::data::bpe {
@@ -38,6 +41,52 @@ size_t behind_white_space(std::string_view text, size_t begin) {
 }
 
 }  // namespace
+
+std::vector<AddedToken> read_added_tokens(const common::JsonPart& part,
+                                          const std::unordered_map<std::string, uint32_t>& vocabulary) {
+  if (part.is_null()) return {};
+  std::unordered_set<uint32_t> taken;
+  for (const auto& [text, id] : vocabulary) taken.insert(id);
+  std::vector<AddedToken> tokens;  // one for each text
+  std::unordered_map<std::string, size_t> by_text;
+  uint32_t next = static_cast<uint32_t>(vocabulary.size());
+  for (const common::JsonPart& item : part.items()) {
+    expect_keys(item, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+    AddedToken token{.id = 0,
+                     .content = item.at("content").text(),
+                     .special = item.at("special").flag(false),
+                     .single_word = item.at("single_word").flag(false),
+                     .left_strip = item.at("lstrip").flag(false),
+                     .right_strip = item.at("rstrip").flag(false),
+                     .normalized = item.at("normalized").flag(true)};
+    if (token.content.empty()) continue;  // the package passes over it, too
+    if (const auto known = by_text.find(token.content); known != by_text.end()) {
+      AddedToken& first = tokens[known->second];
+      if (first.normalized != token.normalized)
+        item.refuse(
+            "and an entry before it are of the same text, one of them normalized and the other not. Remove "
+            "one");
+      token.id = first.id;
+      token.special |= first.special;
+      first = std::move(token);  // the last one counts
+      continue;
+    }
+    if (const auto known = vocabulary.find(token.content); known != vocabulary.end()) {
+      token.id = known->second;
+    } else {
+      if (!taken.insert(next).second)
+        item.refuse(
+            "is not in model.vocab and so has the next number after its {} tokens, {}, which a token of the "
+            "vocabulary has. Number the vocabulary without gaps, or put '{}' into it",
+            vocabulary.size(), next, token.content);
+      token.id = next++;
+    }
+    by_text[token.content] = tokens.size();
+    tokens.push_back(std::move(token));
+  }
+  std::stable_partition(tokens.begin(), tokens.end(), [](const AddedToken& token) { return token.special; });
+  return tokens;
+}
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)), by_first_byte_(256) {
   std::stable_sort(tokens_.begin(), tokens_.end(), [](const AddedToken& a, const AddedToken& b) {

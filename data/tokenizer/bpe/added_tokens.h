@@ -5,23 +5,35 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "common/json.h"
 
 namespace sisa::data::bpe {
 
 struct AddedToken {
   uint32_t id;
   std::string content;
+  bool special = false;      // is searched for before those that are not
   bool single_word = false;  // only found where no word character is beside it
   bool left_strip = false;   // includes the white space before it
   bool right_strip = false;  // includes the white space behind it
   bool normalized = true;    // is normalised, and searched for in normalised text
 };
 
+// The list `added_tokens` of a tokenizer.json as the package takes it, which ignores `id`: a token has the number that
+// the vocabulary gives it or else, in their order, the next free one. `vocabulary`: by their text. The list is in the
+// order in which equal texts are searched for. Throws JsonError.
+std::vector<AddedToken> read_added_tokens(const common::JsonPart& part,
+                                          const std::unordered_map<std::string, uint32_t>& vocabulary);
+
 // Finds the leftmost token of a set, and the longest one of those that begin there.
 class AddedTokens {
  public:
-  explicit AddedTokens(std::vector<AddedToken> tokens);  // no token's content may be empty
+  // No token's content may be empty. Of equal contents the first one counts.
+  explicit AddedTokens(std::vector<AddedToken> tokens);
   struct Match {
     size_t begin, end;
     uint32_t id;

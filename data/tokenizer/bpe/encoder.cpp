@@ -24,9 +24,10 @@ uint64_t pair_of(uint32_t left, uint32_t right) {
 
 }  // namespace
 
-Encoder::Encoder(const std::array<uint32_t, 256>& byte_ids, const std::vector<Merge>& merges,
+Encoder::Encoder(Alphabet alphabet, const std::vector<Merge>& merges,
                  std::unordered_map<std::string, uint32_t> whole)
-    : byte_ids_(byte_ids),
+    : alphabet_(std::move(alphabet)),
+      byte_ids_(std::get_if<std::array<uint32_t, 256>>(&alphabet_)),
       slots_(std::bit_ceil(2 * merges.size() + 2), Slot{no_pair, none, none}),
       whole_(std::move(whole)) {
   for (size_t rank = 0; rank < merges.size(); ++rank) {
@@ -48,8 +49,8 @@ const Encoder::Slot* Encoder::find(uint32_t left, uint32_t right) const {
 }
 
 void Encoder::encode(std::string_view piece, Scratch& s, std::vector<uint32_t>& ids) const {
-  if (piece.size() == 1) {
-    ids.push_back(byte_ids_[static_cast<unsigned char>(piece[0])]);
+  if (piece.size() == 1 && byte_ids_) {
+    ids.push_back((*byte_ids_)[static_cast<unsigned char>(piece[0])]);
     return;
   }
   Scratch::Entry* entry = nullptr;
@@ -68,7 +69,10 @@ void Encoder::encode(std::string_view piece, Scratch& s, std::vector<uint32_t>& 
   if (found != whole_.end()) {
     s.ids_.push_back(found->second);
   } else {
-    for (const char byte : piece) s.ids_.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
+    if (byte_ids_)
+      for (const char byte : piece) s.ids_.push_back((*byte_ids_)[static_cast<unsigned char>(byte)]);
+    else
+      std::get<CharacterAlphabet>(alphabet_).append(piece, s.ids_);
     piece.size() <= short_piece ? merge_short(s) : merge_long(s);
   }
   ids.insert(ids.end(), s.ids_.begin(), s.ids_.end());

@@ -6,11 +6,14 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
+
+#include "data/tokenizer/bpe/character_alphabet.h"
 
 namespace sisa::data::bpe {
 
-// Starts with the bytes of a piece as tokens and merges neighbouring tokens: always the pair that was learned
+// Starts with the bytes or characters of a piece as tokens and merges neighbouring tokens: always the pair that was learned
 // first, the leftmost one if there are several, until there is no learned pair left. Immutable. Any number of
 // threads may encode at once, each with a Scratch of its own.
 class Encoder {
@@ -18,13 +21,18 @@ class Encoder {
   struct Merge {
     uint32_t left, right, merged;
   };
-  // byte_ids: the token of each byte. merges: in the order in which they were learned. whole: pieces, by
-  // their bytes, that are one token regardless of the merges (`ignore_merges`).
-  Encoder(const std::array<uint32_t, 256>& byte_ids, const std::vector<Merge>& merges,
+  // What a piece consists of before the first merge: the token of each byte, or characters.
+  using Alphabet = std::variant<std::array<uint32_t, 256>, CharacterAlphabet>;
+  // merges: in the order in which they were learned. whole: pieces, by their text, that are one token regardless
+  // of the merges (`ignore_merges`).
+  Encoder(Alphabet alphabet, const std::vector<Merge>& merges,
           std::unordered_map<std::string, uint32_t> whole);
 
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
   class Scratch;
-  // Appends the ids of a piece of n bytes. A short piece that was encoded recently takes one look-up, another
+  // Appends the ids of a piece of n bytes, which is valid UTF-8 if it consists of characters. A short piece that was encoded recently takes one look-up, another
   // short piece n^2 and a long piece n log n steps.
   void encode(std::string_view piece, Scratch& scratch, std::vector<uint32_t>& ids) const;
 
@@ -38,7 +46,8 @@ class Encoder {
   void merge_short(Scratch& scratch) const;
   void merge_long(Scratch& scratch) const;
 
-  std::array<uint32_t, 256> byte_ids_;
+  Alphabet alphabet_;
+  const std::array<uint32_t, 256>* byte_ids_;  // in alphabet_, if it is of bytes
   std::vector<Slot> slots_;  // a hash table with open addressing; its size is a power of two
   std::unordered_map<std::string, uint32_t> whole_;
 };

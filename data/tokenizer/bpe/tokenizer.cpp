@@ -9,7 +9,6 @@
 #include "data/tokenizer/bpe/added_tokens.h"
 #include "data/tokenizer/bpe/encoder.h"
 #include "data/tokenizer/bpe/tokenizer_file.h"
-#include "data/tokenizer/normalize.h"
 #include "data/tokenizer/utf8.h"
 
 namespace sisa::data::bpe {
@@ -20,7 +19,9 @@ class BpeTokenizer final : public Tokenizer {
   // The buffers of one thread.
   struct Memory {
     Encoder::Scratch scratch;
-    std::string valid, normal, prefixed;
+    Normalizer::Memory normalizer;
+    PreTokenizer::Memory pre_tokenizer;
+    std::string valid;
   };
   // Returns a Memory to the pool. The pool has as many as the largest number of threads that encoded at once.
   struct GiveBack {
@@ -44,29 +45,40 @@ class BpeTokenizer final : public Tokenizer {
         file_(std::move(file)),
         raw_(AddedTokens(those(file_.added, /*normalized=*/false))),
         normalized_(AddedTokens(those(file_.added, /*normalized=*/true))),
-        bpe_(file_.byte_ids, file_.merges, file_.whole) {}
+        bpe_(std::move(file_.alphabet), file_.merges, std::move(file_.whole)) {}
 
   void encode(std::string_view text, std::vector<uint32_t>& ids) const override {
     const auto memory = borrow();
     ids.reserve(ids.size() + text.size() / 4);
     const auto token = [&](uint32_t id) { ids.push_back(id); };
+    const std::string_view all = with_valid_utf8(text, memory->valid);
     raw_.split(
-        with_valid_utf8(text, memory->valid),
+        all,
         [&](std::string_view part) {
-          if (file_.normalizes) part = nfc(part, memory->normal);
+          bool at_start = part.data() == all.data();
+          const std::string_view normal = file_.normalizer.apply(part, memory->normalizer, at_start);
           normalized_.split(
-              part, [&](std::string_view rest) { encode_text(rest, *memory, ids); }, token);
+              normal,
+              [&](std::string_view rest) {
+                file_.pre_tokenizer.pieces(
+                    rest, at_start && rest.data() == normal.data(), memory->pre_tokenizer,
+                    [&](std::string_view piece) { bpe_.encode(piece, memory->scratch, ids); });
+              },
+              token);
         },
         token);
   }
 
   std::string decode(std::span<const uint32_t> ids) const override {
+    return std::string(file_.decoder.stripped(decode_continuation(ids)));
+  }
+  std::string decode_continuation(std::span<const uint32_t> ids) const override {
     std::string text;
     for (const uint32_t id : ids) {
       if (id >= file_.tokens.size())
         throw Error("Token id {} is not in the vocabulary of the tokenizer {}, 0 to {}.", id, name_,
                     file_.tokens.size() - 1);
-      if (id != file_.end_of_document) text += file_.tokens[id];
+      if (id != file_.end_of_document) text += file_.texts[id];
     }
     return text;
   }
@@ -78,22 +90,6 @@ class BpeTokenizer final : public Tokenizer {
   static std::vector<AddedToken> those(std::vector<AddedToken> tokens, bool normalized) {
     std::erase_if(tokens, [&](const AddedToken& token) { return token.normalized != normalized; });
     return tokens;
-  }
-  // Encodes text without added tokens.
-  void encode_text(std::string_view text, Memory& memory, std::vector<uint32_t>& ids) const {
-    if (file_.prefix_space && !text.starts_with(' ')) {
-      memory.prefixed.assign(" ").append(text);
-      text = memory.prefixed;
-    }
-    cut(text, 0, memory, ids);
-  }
-  void cut(std::string_view text, size_t level, Memory& memory, std::vector<uint32_t>& ids) const {
-    if (level == file_.cuts.size()) return bpe_.encode(text, memory.scratch, ids);
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = file_.cuts[level].piece_end(text, begin);
-      cut(text.substr(begin, end - begin), level + 1, memory, ids);
-      begin = end;
-    }
   }
 
   std::string name_;

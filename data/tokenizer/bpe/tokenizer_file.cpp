@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -12,8 +13,7 @@
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
-#include "data/tokenizer/normalize.h"
-#include "data/tokenizer/unicode.h"
+#include "data/tokenizer/bpe/file_part.h"
 #include "data/tokenizer/utf8.h"
 
 namespace sisa::data::bpe {
@@ -25,48 +25,42 @@ using Part = common::JsonPart;
 // Far more than any vocabulary has: a bound on the memory that a malicious file can make us allocate.
 constexpr int64_t most_ids = int64_t{1} << 24;
 
-// The byte for which a character of a token stands, or -1.
-int byte_of(char32_t c) {
-  static const auto bytes = [] {
-    std::array<int, 0x200> table;
-    table.fill(-1);
-    const auto characters = byte_characters();
-    for (size_t byte = 0; byte < characters.size(); ++byte) table[characters[byte]] = static_cast<int>(byte);
-    return table;
-  }();
-  return c < bytes.size() ? bytes[c] : -1;
-}
-
-// The bytes of a token; nothing if one of its characters does not stand for a byte.
-std::optional<std::string> bytes_of(const std::string& token) {
-  std::string bytes;
-  for (size_t i = 0; i < token.size();) {
-    const auto [code, end] = character_at(token, i);
-    const int byte = byte_of(code);
-    if (byte < 0) return {};
-    bytes.push_back(static_cast<char>(byte));
-    i = end;
-  }
-  return bytes;
-}
+// How families spell the token that ends a document, the likeliest first. DeepSeek's bars are U+FF5C FULLWIDTH
+// VERTICAL LINE.
+constexpr std::array end_names = {"<|endoftext|>",
+                                  "<|end_of_text|>",
+                                  "<\uff5cend\u2581of\u2581sentence\uff5c>",
+                                  "<|end\u2581of\u2581sentence|>",
+                                  "</s>",
+                                  "<eos>",
+                                  "<EOS>",
+                                  "[EOS]",
+                                  "<EOS_TOKEN>",
+                                  "<|eos|>",
+                                  "<|EOS|>",
+                                  "<|end_of_document|>",
+                                  "<|eod|>",
+                                  "<eod>",
+                                  "<EOD>",
+                                  "<seed:eos>",
+                                  "|ENDOFTEXT|",
+                                  "<end_of_text>",
+                                  "<|END_OF_TEXT|>",
+                                  "<|end|>",
+                                  "<end>",
+                                  "<END>",
+                                  "[END]"};
 
 uint32_t number_of(const Part& part) {
   return static_cast<uint32_t>(part.integer(0, most_ids - 1));
 }
 
-// Refuses an option that only other kinds of tokenizers have, unless it has no effect.
-void expect_unused(const Part& part) {
-  if (!part.is_null() && part.value() != false && part.value() != "" && part.value() != 0)
-    part.refuse("is {}, which cannot be used", part.shown());
-}
+using Vocabulary = std::unordered_map<std::string, uint32_t>;
 
-std::string type_of(const Part& part) {
-  return part.at("type").text();
-}
-
-void read_vocabulary(const Part& model, TokenizerFile& file, std::unordered_map<std::string, uint32_t>& ids) {
+Vocabulary read_vocabulary(const Part& model, TokenizerFile& file) {
   const Part vocab = model.at("vocab");
   if (!vocab.value().is_object()) vocab.refuse("is no object of tokens and their numbers");
+  Vocabulary ids;
   for (const auto& [token, number] : vocab.value().items()) {
     const uint32_t id = number_of(vocab.at(token));
     if (file.tokens.size() <= id) file.tokens.resize(id + 1);
@@ -75,25 +69,30 @@ void read_vocabulary(const Part& model, TokenizerFile& file, std::unordered_map<
     file.tokens[id] = token;
     ids[token] = id;
   }
-  for (char32_t c = 0; c < 0x200; ++c) {
-    const int byte = byte_of(c);
-    if (byte < 0) continue;
-    std::string token;
-    append_utf8(c, token);
-    const auto found = ids.find(token);
-    if (found == ids.end()) {
-      if (byte == 0xc0 || byte == 0xc1 || byte >= 0xf5) continue;  // never in UTF-8
-      vocab.refuse(
-          "lacks {} for the byte 0x{:02x}; only byte-level vocabularies, which have all of UTF-8's bytes, "
-          "can be used",
-          token, byte);
-    }
-    file.byte_ids[static_cast<size_t>(byte)] = found->second;
-  }
+  return ids;
 }
 
-void read_merges(const Part& model, const std::unordered_map<std::string, uint32_t>& ids,
-                 TokenizerFile& file) {
+// The token of each byte, if the vocabulary has all bytes of UTF-8 in a byte-level one's way of writing.
+// Otherwise `missing` is the first that it lacks.
+std::optional<std::array<uint32_t, 256>> byte_alphabet(const Vocabulary& ids, std::string& missing) {
+  std::array<uint32_t, 256> alphabet = {};
+  const auto characters = byte_characters();
+  for (size_t byte = 0; byte < alphabet.size(); ++byte) {
+    std::string token;
+    append_utf8(characters[byte], token);
+    const auto found = ids.find(token);
+    const bool never_in_utf8 = byte == 0xc0 || byte == 0xc1 || byte >= 0xf5;
+    if (found != ids.end()) {
+      alphabet[byte] = found->second;
+    } else if (!never_in_utf8) {
+      missing = fmt::format("{} for the byte 0x{:02x}", token, byte);
+      return {};
+    }
+  }
+  return alphabet;
+}
+
+void read_merges(const Part& model, const Vocabulary& ids, const std::string& prefix, TokenizerFile& file) {
   const auto id_of = [&](const Part& merge, const std::string& token) {
     const auto found = ids.find(token);
     if (found == ids.end()) merge.refuse("speaks of '{}', which is not in the vocabulary", token);
@@ -112,89 +111,105 @@ void read_merges(const Part& model, const std::unordered_map<std::string, uint32
         merge.refuse("is '{}', not two tokens with a space between", text);
       parts = {text.substr(0, space), text.substr(space + 1)};
     }
+    const auto& [left, right] = parts;
+    if (!right.starts_with(prefix))
+      merge.refuse("joins '{}', which does not begin with model.continuing_subword_prefix, '{}'", right,
+                   prefix);
     file.merges.push_back(
-        {id_of(merge, parts.first), id_of(merge, parts.second), id_of(merge, parts.first + parts.second)});
+        {id_of(merge, left), id_of(merge, right), id_of(merge, left + right.substr(prefix.size()))});
   }
 }
 
-void read_model(const Part& model, TokenizerFile& file) {
-  const json& type = model.at("type").value();
-  if (!type.is_null() && type != "BPE")
-    model.at("type").refuse("is {}; only BPE can be used", model.at("type").shown());
-  for (const char* key :
-       {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
-    expect_unused(model.at(key));
-  std::unordered_map<std::string, uint32_t> ids;
-  read_vocabulary(model, file, ids);
-  read_merges(model, ids, file);
-  if (model.at("ignore_merges").flag(false))
-    for (const auto& [token, id] : ids)
-      if (const auto bytes = bytes_of(token)) file.whole[*bytes] = id;
+// Where no merge joins other text to a ▁ behind it, text may be cut before each run of them: the ids are the same, and
+// a piece is a word instead of a whole document (Llama 2, Mistral, Gemma).
+void cut_at_spaces(const Vocabulary& ids, TokenizerFile& file) {
+  constexpr std::string_view space = "\u2581";
+  if (!ids.contains(std::string(space))) return;  // it might be one unknown token with what is before it
+  for (const auto& [left, right, merged] : file.merges)
+    if (file.tokens[right].starts_with(space) && !file.tokens[left].ends_with(space)) return;
+  file.pre_tokenizer.steps.push_back(Split(Pattern("\u2581+"), Split::Behavior::merged_with_next, false));
 }
 
-void read_normalizer(const Part& part, TokenizerFile& file) {
-  if (part.is_null()) return;
-  const std::string type = type_of(part);
-  if (type == "NFC")
-    file.normalizes = true;
-  else if (type == "Sequence")
-    for (const Part& item : part.at("normalizers").items()) read_normalizer(item, file);
-  else
-    part.at("type").refuse("is {}; NFC and a Sequence of it can be used", type);
+std::string affix(const Part& part) {
+  return part.is_null() ? "" : part.text();
 }
 
-// A ByteLevel must come last, because it turns the bytes of the pieces into the characters of the vocabulary.
-void read_pre_tokenizer(const Part& part, TokenizerFile& file, bool& byte_level) {
-  if (part.is_null()) part.refuse("is missing; a byte-level tokenizer has a ByteLevel there");
-  const std::string type = type_of(part);
-  if (byte_level) part.refuse("comes after ByteLevel, where nothing can be used");
-  if (type == "Sequence") {
-    for (const Part& item : part.at("pretokenizers").items()) read_pre_tokenizer(item, file, byte_level);
-  } else if (type == "ByteLevel") {
-    byte_level = true;
-    file.prefix_space = part.at("add_prefix_space").flag(true);
-    if (file.prefix_space && !file.cuts.empty())
-      part.at("add_prefix_space").refuse("is true after other cuts, which cannot be used");
-    if (part.at("use_regex").flag(true)) file.cuts.push_back(Pretokenizer::gpt2());
-  } else if (type == "Split") {
-    const json& behavior = part.at("behavior").value();
-    if (behavior != "Isolated")
-      part.at("behavior").refuse("is {}; only Isolated can be used", part.at("behavior").shown());
-    if (part.at("invert").flag(false)) part.at("invert").refuse("is true, which cannot be used");
-    const Part pattern = part.at("pattern").at("Regex");
-    const std::string text = pattern.text();
-    try {
-      file.cuts.push_back(Pretokenizer::from_pattern(text));
-    } catch (const Error& error) {
-      pattern.refuse("{}", error.what());
-    }
+// byte_level: pieces are byte characters when they come to the model. Reads alphabet, merges and `whole`.
+void read_model(const Part& model, bool byte_level, const Vocabulary& ids, TokenizerFile& file) {
+  if (const Part dropout = model.at("dropout"); !dropout.is_null() && dropout.number() != 0)
+    dropout.refuse("is {}, which draws other ids for a text each time. Set it to null", dropout.shown());
+  const std::string prefix = affix(model.at("continuing_subword_prefix"));
+  CharacterRules rules{.prefix = prefix,
+                       .suffix = affix(model.at("end_of_word_suffix")),
+                       .byte_fallback = model.at("byte_fallback").flag(false),
+                       .fuse_unknown = model.at("fuse_unk").flag(false)};
+  const Part unknown = model.at("unk_token");
+  if (!unknown.is_null())
+    if (const auto found = ids.find(unknown.text()); found != ids.end()) rules.unknown = found->second;
+  const bool plain = rules.prefix.empty() && rules.suffix.empty();
+
+  std::string missing;
+  const auto bytes = byte_alphabet(ids, missing);
+  auto& steps = file.pre_tokenizer.steps;
+  const bool ends_in_bytes =
+      !steps.empty() && std::holds_alternative<PreTokenizer::ByteCharacters>(steps.back());
+  if (bytes && plain && ends_in_bytes) {
+    steps.pop_back();  // the encoder reads bytes themselves
+    file.alphabet = *bytes;
   } else {
-    part.at("type").refuse("is {}; ByteLevel, Split and a Sequence of them can be used", type);
+    CharacterAlphabet characters(ids, rules);
+    // With all bytes in the vocabulary and no affixes, no character is unknown.
+    if (!(bytes && plain && byte_level) && !characters.complete()) {
+      if (!unknown.is_null())
+        unknown.refuse("is {}, which is not in model.vocab, where it is needed for {}. Add it there",
+                       unknown.shown(),
+                       byte_level ? "the bytes that are not there" : "characters that are not there");
+      if (byte_level && plain)
+        model.at("vocab").refuse(
+            "lacks {}, and there is no model.unk_token: text with that byte would be dropped. Add all 256 "
+            "bytes "
+            "or an unk_token",
+            missing);
+      model.refuse(
+          "has no token for characters that are not in its vocabulary, which would be dropped: neither an "
+          "unk_token nor byte_fallback with the tokens <0x00> to <0xFF>. Train the tokenizer with one of "
+          "them");
+    }
+    file.alphabet = std::move(characters);
+  }
+  read_merges(model, ids, prefix, file);
+  const bool ignore_merges = model.at("ignore_merges").flag(false);
+  if (plain && !ignore_merges && std::holds_alternative<CharacterAlphabet>(file.alphabet))
+    cut_at_spaces(ids, file);
+  if (ignore_merges) {
+    const bool of_bytes = std::holds_alternative<std::array<uint32_t, 256>>(file.alphabet);
+    for (const auto& [token, id] : ids)
+      if (const std::optional<std::string> text = of_bytes ? bytes_of_token(token) : token)
+        file.whole[*text] = id;
   }
 }
 
-void read_added_tokens(const Part& part, TokenizerFile& file) {
-  if (part.is_null()) return;
-  std::string buffer;
-  for (const Part& item : part.items()) {
-    AddedToken token{number_of(item.at("id")), item.at("content").text()};
-    token.single_word = item.at("single_word").flag(false);
-    token.left_strip = item.at("lstrip").flag(false);
-    token.right_strip = item.at("rstrip").flag(false);
-    token.normalized = item.at("normalized").flag(true);
-    if (token.content.empty()) item.at("content").refuse("is empty");
-    if (file.tokens.size() <= token.id) file.tokens.resize(token.id + 1);
-    std::string& known = file.tokens[token.id];
-    if (!known.empty() && known != token.content)
-      item.refuse("has the number {}, which is '{}' in the vocabulary", token.id, known);
-    known = token.content;
-    if (token.normalized && file.normalizes) token.content = nfc(token.content, buffer);
-    file.added.push_back(std::move(token));
-  }
+bool writes_byte_characters(const TokenizerFile& file) {
+  const auto& before = file.normalizer.steps;
+  const auto& behind = file.pre_tokenizer.steps;
+  return std::any_of(
+             before.begin(), before.end(),
+             [](const auto& step) { return std::holds_alternative<Normalizer::ByteCharacters>(step); }) ||
+         std::any_of(behind.begin(), behind.end(), [](const auto& step) {
+           return std::holds_alternative<PreTokenizer::ByteCharacters>(step);
+         });
 }
 
+// Special tokens come before other added ones, and those before the rest: Gemma's `</s>` is a tag of HTML.
 std::optional<uint32_t> end_of_document(const TokenizerFile& file) {
-  for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "<|end▁of▁sentence|>", "</s>", "<eos>"})
+  const auto special =
+      std::find_if(file.added.begin(), file.added.end(), [](const AddedToken& t) { return !t.special; });
+  for (const auto& [begin, end] :
+       {std::pair(file.added.begin(), special), std::pair(special, file.added.end())})
+    for (const char* name : end_names)
+      for (auto token = begin; token != end; ++token)
+        if (file.tokens[token->id] == name) return token->id;
+  for (const char* name : end_names)
     for (size_t id = 0; id < file.tokens.size(); ++id)
       if (file.tokens[id] == name) return static_cast<uint32_t>(id);
   return {};
@@ -203,39 +218,52 @@ std::optional<uint32_t> end_of_document(const TokenizerFile& file) {
 TokenizerFile read(const json& content, const std::string& name) {
   const Part root(content, name + ": ");
   TokenizerFile file;
-  read_model(root.at("model"), file);
-  read_normalizer(root.at("normalizer"), file);
-  bool byte_level = false;
-  read_pre_tokenizer(root.at("pre_tokenizer"), file, byte_level);
-  if (!byte_level)
-    root.at("pre_tokenizer").refuse("has no ByteLevel; only byte-level tokenizers can be used");
-  if (const Part decoder = root.at("decoder"); !decoder.is_null() && type_of(decoder) != "ByteLevel")
-    decoder.at("type").refuse("is {}; only ByteLevel can be used", type_of(decoder));
-  read_added_tokens(root.at("added_tokens"), file);
+  const Part model = root.at("model");
+  if (const Part type = model.at("type"); !type.is_null() && type.value() != "BPE")
+    type.refuse("is {}; only BPE can be used. Bring a tokenizer of that kind, or train on `bytes`",
+                type.shown());
+  expect_keys(root, {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                     "post_processor", "decoder", "model"});
+  expect_keys(model, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                      "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+  file.normalizer = read_normalizer(root.at("normalizer"));
+  file.pre_tokenizer = read_pre_tokenizer(root.at("pre_tokenizer"));
+  const bool byte_level = writes_byte_characters(file);
+  const Vocabulary ids = read_vocabulary(model, file);
+  read_model(model, byte_level, ids, file);
+  file.decoder = read_decoder(root.at("decoder"), byte_level);
+  file.added = read_added_tokens(root.at("added_tokens"), ids);
+  Normalizer::Memory memory;
+  for (AddedToken& token : file.added) {
+    if (file.tokens.size() <= token.id) file.tokens.resize(token.id + 1);
+    file.tokens[token.id] = token.content;
+    bool at_start = true;
+    if (token.normalized) token.content = std::string(file.normalizer.apply(token.content, memory, at_start));
+    if (token.content.empty())
+      root.at("added_tokens")
+          .refuse("has '{}', of which the normalizer leaves nothing", file.tokens[token.id]);
+  }
   const auto end = end_of_document(file);
   if (!end)
-    root.refuse(
-        "has no token for the end of a document: <|endoftext|>, <|end_of_text|>, <|end▁of▁sentence|>, </s> "
-        "or <eos>");
+    root.refuse("has no token for the end of a document: {}. Add one of them to added_tokens",
+                fmt::join(end_names, ", "));
   file.end_of_document = *end;
-  for (std::string& token : file.tokens) token = bytes_of(token).value_or(token);
+  for (const std::string& token : file.tokens) file.texts.push_back(file.decoder.token_text(token));
+  json added = content.value("added_tokens", json());
+  std::unordered_map<std::string, uint32_t> numbers;  // those that count
+  for (const AddedToken& token : file.added) numbers[file.tokens[token.id]] = token.id;
+  for (json& token : added)
+    if (const auto found = numbers.find(token["content"]); found != numbers.end())
+      token["id"] = found->second;
+    else
+      token.erase("id");
   const json deciding = {content.value("model", json()), content.value("normalizer", json()),
-                         content.value("pre_tokenizer", json()), content.value("added_tokens", json())};
+                         content.value("pre_tokenizer", json()), std::move(added)};
   file.hash = common::hash64(deciding.dump());
   return file;
 }
 
 }  // namespace
-
-std::array<char32_t, 256> byte_characters() {
-  std::array<char32_t, 256> characters;
-  char32_t next = 0x100;
-  for (char32_t byte = 0; byte < characters.size(); ++byte) {
-    const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    characters[byte] = printable ? byte : next++;
-  }
-  return characters;
-}
 
 TokenizerFile read_tokenizer_file(const std::filesystem::path& path) {
   try {

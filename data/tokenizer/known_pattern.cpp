@@ -1,10 +1,9 @@
-#include "data/tokenizer/pretokenizer.h"
+#include "data/tokenizer/known_pattern.h"
 
 #include <array>
 #include <string>
 #include <utility>
 
-#include "common/error.h"
 #include "data/tokenizer/unicode.h"
 
 namespace sisa::data {
@@ -52,11 +51,11 @@ inline bool is_line_end(char c) {
 
 }  // namespace
 
-Pretokenizer Pretokenizer::gpt2() {
-  return Pretokenizer(Rules{});
+KnownPattern KnownPattern::gpt2() {
+  return KnownPattern(Rules{});
 }
 
-Pretokenizer Pretokenizer::from_pattern(std::string_view pattern) {
+std::optional<KnownPattern> KnownPattern::find(std::string_view pattern) {
   constexpr Rules llama3{.any_case = true, .any_prefix = true, .digits = 3, .line_ends = true};
   constexpr Rules qwen2{.any_case = true, .any_prefix = true, .digits = 1, .line_ends = true};
   static constexpr std::array<std::pair<std::string_view, Rules>, 5> patterns{{
@@ -69,16 +68,12 @@ Pretokenizer Pretokenizer::from_pattern(std::string_view pattern) {
       {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
        qwen2},
   }};
-  std::string names;
-  for (const auto& [text, rules] : patterns) {
-    if (text == pattern) return Pretokenizer(rules);
-    names.append("\n  ").append(text);
-  }
-  throw Error("splits text by the pattern\n  {}\nwhich is not among those that can be used:{}", pattern,
-              names);
+  for (const auto& [text, rules] : patterns)
+    if (text == pattern) return KnownPattern(rules);
+  return {};
 }
 
-size_t Pretokenizer::contraction_end(std::string_view text, size_t begin) const {
+size_t KnownPattern::contraction_end(std::string_view text, size_t begin) const {
   const auto at = [&](size_t i) {
     const char c = begin + i < text.size() ? text[begin + i] : '\0';
     return rules_.any_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
@@ -103,7 +98,7 @@ size_t Pretokenizer::contraction_end(std::string_view text, size_t begin) const 
 }
 
 // Matches `\s+(?!\S)|\s+`, and with line_ends first of all `\s*[\r\n]+`.
-size_t Pretokenizer::white_space_end(std::string_view text, size_t begin) const {
+size_t KnownPattern::white_space_end(std::string_view text, size_t begin) const {
   size_t end = begin, last = begin, behind_line_end = begin;  // `last` is the start of the last character
   while (end < text.size()) {
     const Seen next = look(text, end);
@@ -117,7 +112,7 @@ size_t Pretokenizer::white_space_end(std::string_view text, size_t begin) const 
   return end == text.size() || last == begin ? end : last;
 }
 
-size_t Pretokenizer::piece_end(std::string_view text, size_t begin) const {
+size_t KnownPattern::piece_end(std::string_view text, size_t begin) const {
   const char first = text[begin];
   if (first == '\'')
     if (const size_t end = contraction_end(text, begin)) return end;
