@@ -53,9 +53,10 @@ std::optional<double> seconds_without_core() {
 }
 
 bool WaitingChoice::passive(double lacking) {
-  // A twentieth of a core is more than what the system's own services take. One busy period is enough to change, as
-  // turning threads cost much where cores are shared; many calm ones are needed to change back.
-  constexpr double much = 0.05;
+  // One other program that computes takes about half a core or more from a run whose threads fill the cores; the run's own
+  // threads, which read data and save, and the system's services together take less than a fifth. One busy period is
+  // enough to change, as turning threads cost much where cores are shared; many calm ones are needed to change back.
+  constexpr double much = 0.2;
   constexpr int long_enough = 20;
   calm_ = lacking > much ? 0 : calm_ + 1;
   if (lacking > much) passive_ = true;

@@ -70,7 +70,7 @@ void examine_cores(Findings& findings, const parallel::World& world) {
   if (world.local_size() > online)
     findings.push_back({Level::warning, "cores",
                         fmt::format("{}, fewer than the {} ranks there", cores, world.local_size()),
-                        "start fewer ranks; to try something out, export OMPI_MCA_mpi_yield_when_idle=1"});
+                        "start fewer ranks"});
   else
     findings.push_back({Level::ok, "cores", cores});
   // What a rank gets when the host's ranks share it evenly.

@@ -52,11 +52,11 @@ Rows rows_of(const evaluation::Score& score, int64_t sequence_length) {
   return rows;
 }
 
-void score_files(const EvaluateArguments& arguments, const TrainedModel& trained, const Reporter& reporter,
-                 const parallel::World& world) {
+void score_files(const EvaluateArguments& arguments, const TrainedModel& trained, const RunFolder& folder,
+                 const Reporter& reporter, const parallel::World& world) {
   for (const std::filesystem::path& file : arguments.files) {
     evaluation::OwnText text;
-    world.together([&] { text = read_own_text(file, trained.recipe); });
+    world.together([&] { text = read_own_text(file, trained.recipe, folder); });
     const auto* const bytes = reinterpret_cast<const char*>(text.tokens.data());
     const uint64_t hash = common::hash64({bytes, text.tokens.size() * sizeof(int64_t)});
     require_agreement(world, {{"the fingerprint of " + file.string(), common::hash_hex(hash)}},
@@ -82,7 +82,7 @@ int run(const EvaluateArguments& arguments, const parallel::World& world) {
       if (arguments.monitors)
         throw Error("--monitors shows what held-out text does in the model. Leave out --file.");
     });
-    score_files(arguments, trained, reporter, world);
+    score_files(arguments, trained, run.folder, reporter, world);
     return common::success;
   }
   const Sources sources(trained.recipe, run.folder, reporter, world);

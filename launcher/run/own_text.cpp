@@ -8,6 +8,7 @@
 #include "data/tokenizer/make_tokenizer.h"
 #include "data/tokens/dataset.h"
 #include "data/tokens/formats/foreign.h"
+#include "launcher/run/kept_tokenizer.h"
 
 namespace sisa::launcher {
 namespace {
@@ -19,14 +20,15 @@ void append_tokens(const data::TokenDataset& dataset, evaluation::OwnText& text)
   text.bytes += dataset.text_bytes();
 }
 
-evaluation::OwnText read_tokens(const std::filesystem::path& path, const Recipe& recipe) {
+evaluation::OwnText read_tokens(const std::filesystem::path& path, const Recipe& recipe,
+                                const std::string& tokenizer) {
   evaluation::OwnText text{.name = path.string()};
   const auto open = [&](data::Split split) {
     return data::TokenDataset::open(path, split, {.vocab_size = recipe.model.vocab_size, .validation = 0});
   };
   const data::TokenDataset dataset = open(data::Split::train);
-  if (dataset.has_manifest() && !recipe.data.tokenizer.empty() &&
-      dataset.manifest().tokenizer != data::make_tokenizer(recipe.data.tokenizer)->fingerprint())
+  if (dataset.has_manifest() && !tokenizer.empty() &&
+      dataset.manifest().tokenizer != data::make_tokenizer(tokenizer)->fingerprint())
     throw Error("{} was made with the tokenizer {}, but the run's is {}. Prepare the text with that one.",
                 path.string(), dataset.manifest().tokenizer, recipe.data.tokenizer);
   if (const auto delimiter = dataset.delimiter()) text.tokens.push_back(*delimiter);
@@ -35,11 +37,12 @@ evaluation::OwnText read_tokens(const std::filesystem::path& path, const Recipe&
   return text;
 }
 
-evaluation::OwnText read_text(const std::filesystem::path& path, const Recipe& recipe) {
-  if (recipe.data.tokenizer.empty())
+evaluation::OwnText read_text(const std::filesystem::path& path, const Recipe& recipe,
+                              const std::string& name) {
+  if (name.empty())
     throw Error("{} is text, but the run was trained on synthetic tasks alone, without a tokenizer.",
                 path.string());
-  const auto tokenizer = data::make_tokenizer(recipe.data.tokenizer);
+  const auto tokenizer = data::make_tokenizer(name);
   evaluation::OwnText text{.name = path.string(), .tokens = {tokenizer->end_of_document()}};
   std::vector<uint32_t> ids;
   data::read_file(path, {.document =
@@ -52,7 +55,7 @@ evaluation::OwnText read_text(const std::filesystem::path& path, const Recipe& r
                              },
                          .bad =
                              [&](int64_t line, const std::string& reason, std::string_view advice) {
-                               throw Error("{}, line {} {}. {}", path.string(), line, reason, advice);
+                               throw Error("{}, line {}, {}. {}", path.string(), line, reason, advice);
                              }});
   for (const int64_t id : text.tokens)
     if (id >= recipe.model.vocab_size)
@@ -63,11 +66,14 @@ evaluation::OwnText read_text(const std::filesystem::path& path, const Recipe& r
 
 }  // namespace
 
-evaluation::OwnText read_own_text(const std::filesystem::path& path, const Recipe& recipe) {
+evaluation::OwnText read_own_text(const std::filesystem::path& path, const Recipe& recipe,
+                                  const RunFolder& folder) {
   if (!std::filesystem::exists(path))
     throw Error("{} does not exist. Name a text, or tokens of `sisa data prepare` or another program.",
                 path.string());
-  evaluation::OwnText text = data::names_tokens(path) ? read_tokens(path, recipe) : read_text(path, recipe);
+  const std::string tokenizer = tokenizer_of(recipe, folder);
+  evaluation::OwnText text =
+      data::names_tokens(path) ? read_tokens(path, recipe, tokenizer) : read_text(path, recipe, tokenizer);
   if (text.tokens.size() < 2) throw Error("{} holds nothing to predict.", path.string());
   return text;
 }

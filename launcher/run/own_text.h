@@ -5,6 +5,7 @@
 
 #include "evaluation/scorers/own_text.h"
 #include "launcher/recipe/recipe.h"
+#include "launcher/run/run_folder.h"
 
 namespace sisa::launcher {
 
@@ -13,6 +14,7 @@ namespace sisa::launcher {
 // `sisa data prepare` with both of their splits, are taken as they are. Writes nothing. Not collective.
 // Throws Error if the file cannot be read, holds nothing, has ids that the model lacks, or is text where the
 // recipe has no tokenizer.
-evaluation::OwnText read_own_text(const std::filesystem::path& path, const Recipe& recipe);
+evaluation::OwnText read_own_text(const std::filesystem::path& path, const Recipe& recipe,
+                                  const RunFolder& folder);
 
 }  // namespace sisa::launcher

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/quantity.h"
+#include "common/text.h"
 #include "launcher/recipe/keys.h"
 #include "model/costs.h"
 #include "model/language_model.h"
@@ -66,7 +67,7 @@ Rows plan_rows(const Recipe& recipe, const Plan& plan) {
   const int64_t fewest = plan.samples_per_step / plan.ranks;
   const int64_t most = (plan.samples_per_step + plan.ranks - 1) / plan.ranks;
   const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
-  const auto length = [&](int64_t steps) { return fmt::format("{} steps", format_count(steps)); };
+  const auto length = [&](int64_t steps) { return common::counted(steps, "step"); };
   return {
       {"system", recipe.model.system},
       {"parameters", format_count(plan.num_parameters)},

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/quantity.h"
+#include "common/text.h"
 #include "launcher/run/device.h"
 #include "launcher/run/evaluation.h"
 #include "launcher/run/plan.h"
@@ -14,6 +15,7 @@
 
 namespace sisa::launcher {
 
+using common::counted;
 using common::format_count;
 using common::format_duration;
 
@@ -36,8 +38,8 @@ void report_changed_data(Reporter& reporter, const Progress& progress) {
 
 void report_resume(Reporter& reporter, int64_t step, const std::filesystem::path& checkpoint, int num_ranks) {
   reporter.event("resume", step, {{"ranks", num_ranks}},
-                 fmt::format("Resuming from {} at step {}, on {} rank{}.", checkpoint.string(),
-                             format_count(step), num_ranks, num_ranks == 1 ? "" : "s"));
+                 fmt::format("Resuming from {} at step {}, on {}.", checkpoint.string(), format_count(step),
+                             counted(num_ranks, "rank")));
 }
 
 void report_fork(Reporter& reporter, const std::vector<Ancestor>& lineage) {
@@ -121,7 +123,7 @@ void report_end(Reporter& reporter, const End& end) {
   std::string text = fmt::format("The run {} at step {} of {}", end.how, format_count(end.progress.step),
                                  format_count(end.total_steps));
   if (end.steps > 0)
-    text += fmt::format(": {} steps in {}, {} tok/s", format_count(end.steps), format_duration(end.seconds),
+    text += fmt::format(": {} in {}, {} tok/s", counted(end.steps, "step"), format_duration(end.seconds),
                         common::format_short(static_cast<double>(end.tokens) / end.seconds));
   if (end.skipped > 0) text += fmt::format("; {} of them skipped", format_count(end.skipped));
   if (end.skipped_in_all > end.skipped)

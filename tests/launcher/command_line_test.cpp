@@ -66,12 +66,12 @@ TEST(CommandLine, Train) {
 TEST(CommandLine, Generate) {
   const auto a = parse_as<GenerateArguments>(
       {"generate", "run@500", "--prompt", "[In the, beginning]", "--max-tokens", "9", "--temperature", "0.5",
-       "--top-k", "-1", "--top-p", "0.9", "--greedy", "--seed", "18446744073709551615"});
+       "--top-k", "5", "--top-p", "0.9", "--greedy", "--seed", "18446744073709551615"});
   EXPECT_EQ(a.run, "run@500");
   EXPECT_THAT(a.prompts, ElementsAre("[In the, beginning]"));
   EXPECT_EQ(a.options.max_tokens, 9);
   EXPECT_EQ(a.options.temperature, 0.5);
-  EXPECT_EQ(a.options.top_k, -1);
+  EXPECT_EQ(a.options.top_k, 5);
   EXPECT_EQ(a.options.top_p, 0.9);
   EXPECT_TRUE(a.options.greedy);
   EXPECT_EQ(a.options.seed, 18446744073709551615u);
@@ -273,7 +273,15 @@ TEST(CommandLine, MistakesAreNamed) {
   EXPECT_THAT(refused({"evaluate", "run", "--overlay", "x.yaml"}), HasSubstr("--overlay"));
   EXPECT_THAT(refused({"plan", "r.yaml", "--ranks", "0"}), HasSubstr("--ranks"));
   EXPECT_THAT(refused({"generate", "run"}), HasSubstr("--prompt"));
-  EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--top-k", "few"}), HasSubstr("few"));
+  EXPECT_THAT(
+      refused({"generate", "run", "--prompt", "a", "--top-k", "few"}),
+      HasSubstr("--top-k: 'few' is given, but it must be a whole number from 0 to 9223372036854775807"));
+  for (const char* seed : {"-1", "18446744073709551616", "1.5", "0x10", "1_000", "1e3", "+1", " 1"})
+    EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--seed", seed}), HasSubstr("--seed: ")) << seed;
+  for (const char* share : {"0", "-0.5", "1.001", "nan", "inf", "half"})
+    EXPECT_THAT(refused({"generate", "run", "--prompt", "a", "--top-p", share}),
+                HasSubstr("it must be a number above 0 to 1"))
+        << share;
   EXPECT_THAT(refused({"data"}), HasSubstr("See `sisa data --help`."));
   EXPECT_THAT(
       refused({"data", "prepare", "a", "--tokenizer", "bytes", "--output", "d", "--validation", "0.7"}),

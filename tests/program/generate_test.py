@@ -119,7 +119,7 @@ class Generate(ProgramTest):
         empty = self.folder / "empty.txt"
         empty.write_text("")
         self.refused("evaluate", self.run_folder, "--file", self.folder / "none.txt", says="none.txt does not exist")
-        self.refused("evaluate", self.run_folder, "--file", bad, says="bad.jsonl, line 2 ", ranks=2)
+        self.refused("evaluate", self.run_folder, "--file", bad, says="bad.jsonl, line 2, column ", ranks=2)
         self.refused("evaluate", self.run_folder, "--file", empty, says="empty.txt holds nothing to predict")
         self.refused("evaluate", self.run_folder, "--file", bad, "--monitors", says="Leave out --file")
 
