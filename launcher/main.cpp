@@ -5,17 +5,20 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <string>
 #include <variant>
 
 #include "common/error.h"
+#include "common/path_error.h"
 #include "launcher/command_line.h"
 #include "launcher/commands/commands.h"
 #include "launcher/run/agreement.h"
@@ -31,18 +34,38 @@ bool started_as_a_rank() {
   return false;
 }
 
+// The message with what is too long to be read cut short: a path or a value of thousands of characters.
+std::string readable(const std::string& message) {
+  constexpr size_t most = 400, shown = 150;  // characters of a word
+  std::string text;
+  for (size_t at = 0; at < message.size();) {
+    const size_t end = std::min(message.find_first_of(" \n", at), message.size());
+    if (end - at > most)
+      text += fmt::format("{}…({} characters)…{}", message.substr(at, shown), end - at,
+                          message.substr(end - shown, shown));
+    else
+      text += message.substr(at, end - at);
+    if (end < message.size()) text += message[end];
+    at = end + 1;
+  }
+  return text;
+}
+
 int print(const CommandLine& line) {
-  fmt::print(line.status == common::success ? stdout : stderr, "{}", line.text);
+  if (line.status == common::success)
+    fmt::print("{}", line.text);
+  else
+    fmt::print(stderr, "{}", readable(line.text));
   return line.status;
 }
 
 // An exception that other ranks do not know of: they may wait for this one for ever.
 int fail_alone(const parallel::World& world, const std::string& text, int status) {
   if (world.size() == 1) {
-    fmt::print(stderr, "{}\n", text);
+    fmt::print(stderr, "{}\n", readable(text));
     return status;
   }
-  fmt::print(stderr, "Rank {} ({}): {}\n", world.rank(), world.host(), text);
+  fmt::print(stderr, "Rank {} ({}): {}\n", world.rank(), world.host(), readable(text));
   std::fflush(nullptr);
   world.abort(status);
 }
@@ -76,10 +99,13 @@ int run_and_report(const CommandLine& line, const parallel::World& world) {
     if (!line.command) return world.is_root() ? print(line) : line.status;
     return std::visit([&](const auto& arguments) { return run(arguments, world); }, *line.command);
   } catch (const parallel::SharedError& error) {
-    if (world.is_root()) fmt::print(stderr, "{}\n", error.what());
+    if (world.is_root()) fmt::print(stderr, "{}\n", readable(error.what()));
     return error.status();
   } catch (const Error& error) {
     return fail_alone(world, error.what(), error.status());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const Error shown = common::path_error(error);
+    return fail_alone(world, shown.what(), shown.status());
   } catch (const std::bad_alloc&) {
     return fail_out_of_memory(world, line, "an allocation of this machine's failed");
   } catch (const c10::OutOfMemoryError& error) {  // a GPU's
@@ -142,7 +168,7 @@ int run_program(const CommandLine& line) {
     const parallel::World world;
     return run_and_report(line, world);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    fmt::print(stderr, "{}\n", readable(error.what()));
     return common::failure;
   }
 }

@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "common/error.h"
+#include "common/path_error.h"
 #include "common/threads.h"
 #include "parallel/mpi_check.h"
 
@@ -187,6 +188,10 @@ void World::together(const std::function<void()>& work) const {
   } catch (const Error& error) {
     own_text = error.what();
     own_status = error.status();
+  } catch (const std::filesystem::filesystem_error& error) {
+    const Error shown = common::path_error(error);
+    own_text = shown.what();
+    own_status = shown.status();
   } catch (const std::exception& error) {
     own_text = error.what();
     own_status = common::failure;

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/quantity.h"
+#include "common/text.h"
 #include "evaluation/scorers/own_text.h"
 #include "launcher/run/agreement.h"
 #include "launcher/run/evaluation.h"
@@ -45,7 +46,8 @@ Rows rows_of(const evaluation::Score& score, int64_t sequence_length) {
   for (const auto& [first, last, nats, tokens] : evaluation::context_ranges(sequence_length)) {
     if (score.totals[tokens] == 0) continue;
     rows.emplace_back(
-        first == last ? "after 1 token" : fmt::format("after {} to {} tokens", first, last),
+        first == last ? "after " + common::counted(first, "token")
+                      : fmt::format("after {} to {} tokens", first, last),
         fmt::format("{:.4f} nats a token ({} tokens)", score.totals[nats] / score.totals[tokens],
                     common::format_count(static_cast<int64_t>(score.totals[tokens]))));
   }

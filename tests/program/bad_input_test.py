@@ -86,6 +86,11 @@ class BadInput(ProgramTest):
         self.refused("train", self.recipe, "--output", self.folder / "o", "--stop-after", "3 lemons", says="3 lemons")
         self.refused("train", self.recipe, "--output", self.folder / "o", "--resume", "maybe", says="maybe")
 
+    def test_a_path_that_nobody_would_read(self):
+        """It is shown by its ends, and the library that complains about it is not named."""
+        done = self.refused("evaluate", "x" * 5000, says=r"The path x+…\(5000 characters\)…x+ cannot be used: File name too long")
+        self.assertLess(len(done.stderr), 600)
+
 
 @slow
 class BadInputOnRanks(BadInput):

@@ -67,7 +67,7 @@ class CommandLines(ProgramTest):
         for number in NUMBERS:
             for option in ("--max-tokens", "--seed", "--top-k", "--top-p", "--temperature"):
                 self.refused_well("generate", self.trained, "--prompt", "x", "--max-tokens", "1", option, number,
-                                  statuses=(0, 2) if (option, number) == ("--temperature", "1e3") else (2,))
+                                  statuses=(0,) if option == "--temperature" and number in ("99999999999999999999", "1e3") else (2,))
             self.refused_well("plan", self.recipe, "--ranks", number, statuses=(2,))
             self.refused_well("data", "inspect", self.data, "--first", number, statuses=(2,))
             self.refused_well("train", self.recipe, "--output", self.folder / "run", "--stop-after", number, statuses=(2,))

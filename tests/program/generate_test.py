@@ -110,7 +110,7 @@ class Generate(ProgramTest):
         self.assertEqual(numbers, [re.sub(r"\s+", " ", line) for line in scored[lines, None]])
         predicted = sum(len(t.encode()) + 1 for t in documents)  # a byte a token, and the end of each document
         self.assertIn(f"tokens predicted {predicted:,} ", numbers[0])
-        self.assertRegex(" ".join(numbers), r"after 1 token .* after 16 to 31 tokens .* after 32 to 32 tokens")
+        self.assertRegex(" ".join(numbers), r"after 1 token .* after 16 to 31 tokens .* after 32 tokens")
         self.assertEqual(sorted(self.run_folder.rglob("*")), before)
 
     def test_a_text_of_ones_own_that_cannot_be_scored(self):
