@@ -194,13 +194,13 @@ std::string Store::inspect(const Entry& entry) const {
   std::string text = fmt::format(
       "checkpoint    {}\n"
       "state         step {}, {} updates, {} samples, {} tokens\n"
-      "written       {:%Y-%m-%d %H:%M:%S} UTC by {} rank{} in {}, code {}\n"
+      "written       {:%Y-%m-%d %H:%M:%S} UTC by {} in {}, code {}\n"
       "size          {} in {} arrays of {} elements, {} moments\n"
       "model         {}\n"
       "extra         {}\n\n",
       entry.path.string(), format_count(state.step), format_count(state.updates), format_count(state.samples),
-      format_count(state.tokens), fmt::gmtime(static_cast<time_t>(contents.written)), contents.world_size,
-      contents.world_size == 1 ? "" : "s", contents.precision, state.code_version,
+      format_count(state.tokens), fmt::gmtime(static_cast<time_t>(contents.written)),
+      common::counted(contents.world_size, "rank"), contents.precision, state.code_version,
       common::format_bytes(static_cast<double>(folder_bytes(entry.path))), contents.arrays.size(),
       format_count(contents.num_elements()), contents.has_moments() ? "with" : "without",
       contents.fingerprint(), state.extra);

@@ -64,10 +64,15 @@ bool WaitingChoice::passive(double lacking) {
   return passive_;
 }
 
-AdaptiveWaiting::AdaptiveWaiting(bool oversubscribed)
-    : oversubscribed_(oversubscribed), watcher_([this] { watch(); }) {}
+AdaptiveWaiting::AdaptiveWaiting(bool oversubscribed) {
+  if (oversubscribed)
+    passive_.emplace();
+  else if (seconds_without_core())
+    watcher_ = std::thread([this] { watch(); });
+}
 
 AdaptiveWaiting::~AdaptiveWaiting() {
+  if (!watcher_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     over_ = true;
@@ -79,19 +84,16 @@ AdaptiveWaiting::~AdaptiveWaiting() {
 void AdaptiveWaiting::watch() {
   using Clock = std::chrono::steady_clock;
   constexpr auto period = std::chrono::milliseconds(100);
-  std::optional<PassiveWaiting> passive;
-  if (oversubscribed_) passive.emplace();
-  WaitingChoice choice(false);
-  std::optional<double> before = seconds_without_core();
+  WaitingChoice choice;
+  double before = seconds_without_core().value_or(0);
   Clock::time_point since = Clock::now();
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, period, [this] { return over_; })) {
-    if (oversubscribed_ || !before) continue;
-    const std::optional<double> now = seconds_without_core();
+    const double now = seconds_without_core().value_or(before);
     const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
-    const bool asleep = choice.passive((now.value_or(*before) - *before) / seconds);
-    if (asleep && !passive) passive.emplace();
-    if (!asleep) passive.reset();
+    const bool asleep = choice.passive((now - before) / seconds);
+    if (asleep && !passive_) passive_.emplace();
+    if (!asleep) passive_.reset();
     before = now, since = Clock::now();
   }
 }

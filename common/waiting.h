@@ -39,12 +39,11 @@ std::optional<double> seconds_without_core();
 // Whether threads should wait asleep, by the share of a core that they lacked in the last period.
 class WaitingChoice {
  public:
-  explicit WaitingChoice(bool passive) : passive_(passive) {}
   // `lacking`: seconds without a core per second, of all threads together.
   bool passive(double lacking);
 
  private:
-  bool passive_;
+  bool passive_ = false;
   int calm_ = 0;  // periods in a row in which no core was lacking
 };
 
@@ -52,8 +51,8 @@ class WaitingChoice {
 // threads, other ranks or other programs, and turning while it has them for itself.
 class AdaptiveWaiting {
  public:
-  // `oversubscribed`: the ranks of this host have more threads together than cores, so that they wait asleep
-  // from the start and always.
+  // `oversubscribed`: this process has more threads than its share of the cores, so that they wait asleep from
+  // the start and always.
   explicit AdaptiveWaiting(bool oversubscribed);
   AdaptiveWaiting(const AdaptiveWaiting&) = delete;
   AdaptiveWaiting& operator=(const AdaptiveWaiting&) = delete;
@@ -62,11 +61,11 @@ class AdaptiveWaiting {
  private:
   void watch();
 
-  const bool oversubscribed_;
+  std::optional<PassiveWaiting> passive_;  // the watcher's while it runs
   std::mutex mutex_;
   std::condition_variable changed_;
   bool over_ = false;
-  std::thread watcher_;
+  std::thread watcher_;  // none where there is nothing to choose
 };
 
 }  // namespace sisa::common

@@ -18,6 +18,10 @@ Metric tokens(const Sums& sums) {
   return {"tokens", static_cast<int64_t>(sums["tokens"]), {}, {}};
 }
 
+Metric nats_per_byte(double value) {
+  return {"nats_per_byte", value, fmt::format("{:.4f}", value), "nats a byte"};
+}
+
 std::string describe(const std::vector<Metric>& metrics) {
   std::string text;
   for (const Metric& metric : metrics)

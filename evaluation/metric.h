@@ -21,9 +21,10 @@ struct Metric {
 
 // Metrics that several evaluations share. Each names the sums that it is derived from; its denominator must
 // be above 0.
-Metric loss(const Sums& sums);      // nats / tokens
-Metric accuracy(const Sums& sums);  // correct / answers
-Metric tokens(const Sums& sums);    // tokens; recorded only
+Metric loss(const Sums& sums);       // nats / tokens
+Metric accuracy(const Sums& sums);   // correct / answers
+Metric tokens(const Sums& sums);     // tokens; recorded only
+Metric nats_per_byte(double value);  // of what is known to be that already
 
 // "0.0210 nats a token, 99.20% of answers right": those that are shown.
 std::string describe(const std::vector<Metric>& metrics);

@@ -1,6 +1,4 @@
 // The loss on held-out text, and the loss and the accuracy on held-out samples of each synthetic task.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -52,8 +50,7 @@ class HeldOutScorer : public Scorer {
   std::vector<Metric> headline(const Sums& totals) const override {
     const double tokens_per_byte = has_answers_ ? 0 : inputs_.held_out.tokens_per_byte();
     if (tokens_per_byte == 0) return {};
-    const double nats_per_byte = totals["nats"] / totals["tokens"] * tokens_per_byte;
-    return {Metric{"nats_per_byte", nats_per_byte, fmt::format("{:.4f}", nats_per_byte), "nats a byte"}};
+    return {nats_per_byte(totals["nats"] / totals["tokens"] * tokens_per_byte)};
   }
 
  private:

@@ -57,7 +57,7 @@ class OwnTextScorer : public Scorer {
     std::vector<Metric> found = {loss(totals), tokens(totals)};
     if (text_.bytes > 0) {
       const double a_byte = totals["nats"] / static_cast<double>(text_.bytes);
-      found.push_back({"nats_per_byte", a_byte, fmt::format("{:.4f}", a_byte), "nats a byte"});
+      found.push_back(nats_per_byte(a_byte));
       found.push_back({"bits_per_byte", a_byte / std::log(2), fmt::format("{:.4f}", a_byte / std::log(2)),
                        "bits a byte"});
     }

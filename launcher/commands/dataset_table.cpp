@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/quantity.h"
+#include "common/text.h"
 #include "launcher/run/reporter.h"
 
 namespace sisa::launcher {
@@ -21,7 +22,7 @@ std::string describe_split(const data::TokenDataset& dataset) {
     text += fmt::format(" of {} documents", format_count(dataset.documents()));
   if (dataset.has_manifest())
     text += fmt::format(", {} of text", format_bytes(static_cast<double>(dataset.text_bytes())));
-  return text + fmt::format(" in {} file{}", dataset.num_files(), dataset.num_files() == 1 ? "" : "s");
+  return text + " in " + common::counted(dataset.num_files(), "file");
 }
 
 std::string describe_sources(const data::Manifest& manifest, bool held_out) {

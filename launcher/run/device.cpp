@@ -6,10 +6,10 @@
 
 #include <array>
 #include <cstdlib>
+#include <optional>
 
 #include "common/error.h"
 #include "common/text.h"
-#include "common/threads.h"
 #include "common/waiting.h"
 #include "launcher/run/gpu_name.h"
 #include "model/operations/fused.h"
@@ -40,14 +40,17 @@ at::Device open_gpu(const parallel::World& world) {
 
 at::Device open_device(const RunSection& run, const parallel::World& world) {
   at::set_num_threads(run.threads > 0 ? static_cast<int>(run.threads) : world.core_share());
-  static std::optional<common::AdaptiveWaiting> waiting;
-  waiting.emplace(world.local_size() * at::get_num_threads() > common::available_cores());
   at::Context& context = at::globalContext();
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
   context.setAllowBF16ReductionCuBLAS(false);
   model::fused::set_enabled(run.fused);
-  if (run.device != "cuda") return at::kCPU;
+  if (run.device != "cuda") {
+    static std::optional<common::AdaptiveWaiting> waiting;  // until the process ends, or another call
+    waiting.reset();
+    if (at::get_num_threads() > 1) waiting.emplace(at::get_num_threads() > world.core_share());
+    return at::kCPU;
+  }
   if (run.determinism == Determinism::strict) {
     // All sums are in a fixed order, also those of attention (model/operations/attention.cpp). Operations
     // that have no deterministic implementation refuse to run.

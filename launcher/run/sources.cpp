@@ -204,8 +204,10 @@ Sources::Sources(const Recipe& recipe, const RunFolder& folder, const Reporter& 
     std::string fingerprints;
     const auto open_checked = [&](const fs::path& path, Split split) {
       data::TokenDataset dataset = open(path, split);
-      if (dataset.has_manifest()) check_fits(dataset.manifest(), path, recipe, folder);
-      if (dataset.has_manifest() && split == Split::train) say_what_is_lost(dataset, reporter);
+      if (dataset.has_manifest() && split == Split::train) {  // the manifest is that of both splits
+        check_fits(dataset.manifest(), path, recipe, folder);
+        say_what_is_lost(dataset, reporter);
+      }
       check_ids(dataset, world);
       facts.push_back({fmt::format("the fingerprint of {}, {} tokens,", path.string(),
                                    split == Split::train ? "training" : "held-out"),

@@ -15,7 +15,7 @@ namespace sisa::common {
 namespace {
 
 TEST(WaitingChoiceTest, OneBusyPeriodPutsWaitingThreadsToSleepAndManyCalmOnesWakeThem) {
-  WaitingChoice choice(false);
+  WaitingChoice choice;
   EXPECT_FALSE(choice.passive(0));
   EXPECT_FALSE(choice.passive(0.02));  // the system's own services
   EXPECT_TRUE(choice.passive(0.5));
@@ -24,7 +24,8 @@ TEST(WaitingChoiceTest, OneBusyPeriodPutsWaitingThreadsToSleepAndManyCalmOnesWak
 }
 
 TEST(WaitingChoiceTest, CalmPeriodsMustFollowOneAnother) {
-  WaitingChoice choice(true);
+  WaitingChoice choice;
+  EXPECT_TRUE(choice.passive(1));
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(choice.passive(i % 10 == 9 ? 1 : 0)) << i;
 }
 
